@@ -1,0 +1,77 @@
+//! What lies on the disk for machines to fetch: loaders, kernels, templates, snippets. A snapshot of facts, never the files.
+//!
+//! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
+
+use crate::model::Name;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One file that may be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asset {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, seconds since 1970.
+    pub modified: i64,
+}
+
+/// A text that is rendered for machines: an answer-file template or a snippet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its text.
+    pub text: Arc<str>,
+    /// Where the text came from: a path of the admin's, or `built in`.
+    pub origin: String,
+}
+
+/// Kernel and initrds of one distro, as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The kernel, or what is wrong with it.
+    pub kernel: Result<Asset, String>,
+    /// The initrds in loading order, each as found.
+    pub initrd: Vec<Result<Asset, String>>,
+}
+
+/// Everything that can be served, as last looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Assets {
+    /// Loaders by the name that clients ask for: `undionly.kpxe`, `snponly.efi`, ...
+    pub loaders: imbl::OrdMap<String, Arc<Asset>>,
+    /// Kernels and initrds by distro.
+    pub media: imbl::OrdMap<Name, Arc<Media>>,
+    /// Answer-file templates by path below `kickstarts/`: `debian/preseed.cfg`, ...
+    pub templates: imbl::OrdMap<String, Arc<Template>>,
+    /// Snippets by path below `snippets/`: `report`, `per_system/network_config/web1`, ...
+    pub snippets: imbl::OrdMap<String, Arc<Template>>,
+    /// Signatures of distro families, by name.
+    pub signatures: imbl::OrdMap<Name, Arc<SignatureFacts>>,
+}
+
+/// What a family's signature file says of booting and installing; the detection rules stay in `distro`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SignatureFacts {
+    /// kernel arguments of the installer
+    pub kernel_args: Vec<VersionedArgs>,
+    /// Path of the default answer-file template per version rule.
+    pub autoinstall: Vec<(String, String)>,
+    /// Smallest memory that the installer boots with, in MiB, per version rule.
+    pub min_ram_mib: Vec<(String, u32)>,
+    /// The installer reboots in mid-install, so another network boot past partitioning is no fault.
+    pub reboots_midway: bool,
+    /// The name of the answer file in its URL: `ks.cfg`, `preseed.cfg`, `answer`, or a folder's main file (`user-data`).
+    pub answer_file: String,
+    /// URL path prefixes below the tree whose first fetch means a stage: (prefix, stage word).
+    pub inferred_stages: Vec<(String, String)>,
+}
+
+/// Kernel arguments that hold for some versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionedArgs {
+    /// `*`, `>=9`, `<8`, `=12`, ... compared number by number.
+    pub when: String,
+    /// The arguments; `{answer_url}`, `{tree}`, `{report_url}`, `{hostname}`, `{domain}`, `{mac}`, `{dns}` stand for the machine's own.
+    pub args: String,
+}

@@ -1,0 +1,120 @@
+//! What is known of the machine that asks, gathered once, before anything is decided.
+
+use crate::model::{Firmware, Mac, Name};
+use std::net::Ipv4Addr;
+
+/// How the machine was recognised, from the strongest to the weakest (DESIGN 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FoundBy {
+    /// It showed a token.
+    Token,
+    /// The id in the path that we handed out.
+    Path,
+    /// The PXE exchange of the last minute from that address.
+    Exchange,
+    /// Our lease of that address.
+    Lease,
+    /// The kernel's neighbour entry of that address.
+    Neighbour,
+    /// `chaddr` of its DHCP packet. A claim: it yields a boot answer, never a secret.
+    Chaddr,
+    /// Nothing.
+    Nothing,
+}
+
+/// iPXE's own account of itself: option 77 `iPXE` and option 175.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ipxe {
+    /// It can fetch by HTTP (175.19).
+    pub http: bool,
+    /// It can boot a bzImage (175.24).
+    pub bzimage: bool,
+    /// Its version (175.235), if told.
+    pub version: Option<(u8, u8, u8)>,
+}
+
+/// The machine that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Its hardware address, as recognised.
+    pub mac: Option<Mac>,
+    /// How it was recognised.
+    pub found_by: FoundBy,
+    /// Option 93, or what an earlier exchange said.
+    pub firmware: Option<Firmware>,
+    /// Set when iPXE asks.
+    pub ipxe: Option<Ipxe>,
+    /// Option 60 as text, escaped.
+    pub vendor_class: Option<String>,
+    /// Option 97 or what the URL said: the SMBIOS UUID in text form.
+    pub uuid: Option<String>,
+    /// Where the request came from; none for a DHCP client without an address.
+    pub peer: Option<Ipv4Addr>,
+    /// The server's address that the client reaches: the one asked, or of the interface, or `[server] address`.
+    pub local: Ipv4Addr,
+    /// The kernel's neighbour entry of `peer`, read by the shell beforehand.
+    pub neighbour: Option<Mac>,
+}
+
+impl Facts {
+    /// A machine of which nothing is known, reaching the server at `local`.
+    #[must_use]
+    pub const fn nobody(local: Ipv4Addr) -> Self {
+        Self {
+            mac: None,
+            found_by: FoundBy::Nothing,
+            firmware: None,
+            ipxe: None,
+            vendor_class: None,
+            uuid: None,
+            peer: None,
+            local,
+            neighbour: None,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// The boot part of a DHCP offer or ACK: loader, URL, or nothing.
+    BootFile,
+    /// The boot script in a dialect, from the loader that runs now.
+    Script(super::Dialect),
+    /// A loader by its name, by TFTP or HTTP.
+    Loader(String),
+    /// A file of a distro's tree: kernel, initrd, packages. The path is below the tree, already normalised, never leaving it.
+    TreeFile {
+        /// The distro.
+        distro: Name,
+        /// Path below the tree, `/`-separated, without `.` or `..`.
+        path: String,
+    },
+    /// A file of one installation, by its install token.
+    AnswerFile {
+        /// As it stood in the URL.
+        token: String,
+        /// `ks.cfg`, `preseed.cfg`, `answer`, ...
+        file: String,
+    },
+    /// A report of one installation, by its report token.
+    Report {
+        /// As it stood in the URL.
+        token: String,
+        /// `partitioning`, `done`, `failed`, or a word of the template's own.
+        stage: String,
+        /// More words, escaped, at most 1 KiB.
+        detail: Option<String>,
+    },
+    /// Something by TFTP or HTTP that no rule knows. Kept so that it is decided, and recorded, like all else.
+    Unknown(String),
+}
+
+/// One question to [`super::decide`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Who asks.
+    pub facts: Facts,
+    /// For what.
+    pub ask: Ask,
+}

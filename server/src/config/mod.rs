@@ -1,0 +1,75 @@
+//! What is true of this server: the configuration after defaults, checks and parsing.
+//!
+//! Pure. `wire` says what the file may contain and turns it into [`Config`]; nothing here opens a file or asks the host.
+
+use crate::model::{Defaults, Name, Span, Subnet};
+use ipnet::Ipv4Net;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// How DHCP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DhcpMode {
+    /// Boot information beside another server that gives the addresses.
+    #[default]
+    Proxy,
+    /// We give the addresses.
+    Authoritative,
+    /// Nothing is answered.
+    Off,
+}
+
+/// What an unknown machine gets where we are the DHCP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// Its own disk.
+    #[default]
+    Local,
+    /// A menu whose first entry, after a while, is its own disk.
+    Menu,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// State folder.
+    pub state: PathBuf,
+    /// Interfaces that are served; empty: the interface of the default route.
+    pub interfaces: Vec<String>,
+    /// Address told to clients; none: the one of the interface that the request came in on.
+    pub address: Option<Ipv4Addr>,
+    /// Further networks whose machines are served (TFTP and HTTP sources).
+    pub allow: Vec<Ipv4Net>,
+    /// How DHCP is spoken.
+    pub dhcp: DhcpMode,
+    /// Served networks, in the order written.
+    pub subnets: Vec<Subnet>,
+    /// HTTP port; 0 means any free one (tests).
+    pub http_port: u16,
+    /// Where `/metrics` and `/healthz` are also served, beside `http_port`. None: only there.
+    pub metrics_listen: Option<SocketAddr>,
+    /// TFTP port.
+    pub tftp_port: u16,
+    /// What an unknown machine gets.
+    pub unknown: Unknown,
+    /// Root of inheritance.
+    pub defaults: Defaults,
+    /// How long `system arm` arms when `--for` is not given.
+    pub arm_for: Span,
+    /// Silence after which an installation counts as failed.
+    pub install_timeout: Span,
+    /// Folders searched for loaders before the system's own.
+    pub loader_paths: Vec<PathBuf>,
+    /// Folder with `kickstarts/`, `snippets/` and `distros/` that override the embedded ones.
+    pub overrides: PathBuf,
+    /// Menu entries' default order is by name; this one comes first.
+    pub menu_default: Option<Name>,
+}
+
+impl Config {
+    /// The subnet that holds `address`.
+    #[must_use]
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.network.contains(&address))
+    }
+}

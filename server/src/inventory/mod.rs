@@ -1,0 +1,199 @@
+//! The immutable snapshot of objects and armings, its lookups, inheritance, and `edit`, the only place where a change is defined.
+//!
+//! Pure. Readers hold an `Arc<Inventory>`; a change makes a new one that shares all it did not touch.
+
+mod edit;
+mod fields;
+mod resolve;
+
+pub use edit::{Assignment, Change, Refused, RowChange, edit};
+pub use fields::{FieldDoc, field_docs};
+pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
+
+use crate::install::Arm;
+use crate::model::{Defaults, Distro, Hostname, Kind, Mac, Name, Profile, System};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Every object at one moment. Cloning is cheap; 100,000 systems share their rows between snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// The root of every inheritance chain.
+    pub defaults: Arc<Defaults>,
+    distros: imbl::OrdMap<Name, Arc<Distro>>,
+    profiles: imbl::OrdMap<Name, Arc<Profile>>,
+    systems: imbl::OrdMap<Name, Arc<System>>,
+    arms: imbl::OrdMap<Name, Arc<Arm>>,
+    by_mac: imbl::OrdMap<Mac, Name>,
+    by_address: imbl::OrdMap<Ipv4Addr, Name>,
+    by_hostname: imbl::OrdMap<Hostname, Name>,
+}
+
+impl Inventory {
+    /// An empty inventory under `defaults`.
+    #[must_use]
+    pub fn new(defaults: Arc<Defaults>) -> Self {
+        Self {
+            defaults,
+            ..Self::default()
+        }
+    }
+
+    /// The distro `name`.
+    #[must_use]
+    pub fn distro(&self, name: &str) -> Option<&Arc<Distro>> {
+        self.distros.get(name)
+    }
+
+    /// The profile `name`.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
+        self.profiles.get(name)
+    }
+
+    /// The system `name`.
+    #[must_use]
+    pub fn system(&self, name: &str) -> Option<&Arc<System>> {
+        self.systems.get(name)
+    }
+
+    /// The arming of the system `name`, lapsed or not.
+    #[must_use]
+    pub fn arm(&self, name: &str) -> Option<&Arc<Arm>> {
+        self.arms.get(name)
+    }
+
+    /// The system that owns `mac`.
+    #[must_use]
+    pub fn system_by_mac(&self, mac: Mac) -> Option<&Arc<System>> {
+        self.by_mac.get(&mac).and_then(|name| self.systems.get(name))
+    }
+
+    /// The system that has `address` in its record.
+    #[must_use]
+    pub fn system_by_address(&self, address: Ipv4Addr) -> Option<&Arc<System>> {
+        self.by_address.get(&address).and_then(|name| self.systems.get(name))
+    }
+
+    /// The system whose host name, or an interface's DNS name, this is.
+    #[must_use]
+    pub fn system_by_hostname(&self, hostname: &Hostname) -> Option<&Arc<System>> {
+        self.by_hostname.get(hostname).and_then(|name| self.systems.get(name))
+    }
+
+    /// All distros by name.
+    pub fn distros(&self) -> impl Iterator<Item = &Arc<Distro>> {
+        self.distros.values()
+    }
+
+    /// All profiles by name.
+    pub fn profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.profiles.values()
+    }
+
+    /// All systems by name.
+    pub fn systems(&self) -> impl Iterator<Item = &Arc<System>> {
+        self.systems.values()
+    }
+
+    /// All armings by system.
+    pub fn arms(&self) -> impl Iterator<Item = &Arc<Arm>> {
+        self.arms.values()
+    }
+
+    /// How many systems there are.
+    #[must_use]
+    pub fn system_count(&self) -> usize {
+        self.systems.len()
+    }
+
+    /// Takes in one row as the store read it, replacing the row of that name. Indexes follow.
+    pub fn put(&mut self, row: Row) {
+        match row {
+            Row::Distro(distro) => {
+                self.distros.insert(distro.name.clone(), distro);
+            }
+            Row::Profile(profile) => {
+                self.profiles.insert(profile.name.clone(), profile);
+            }
+            Row::System(system) => {
+                self.unindex(&system.name);
+                for interface in system.interfaces.values() {
+                    if let Some(mac) = interface.mac_address {
+                        self.by_mac.insert(mac, system.name.clone());
+                    }
+                    if let Some(address) = interface.ip_address {
+                        self.by_address.insert(address, system.name.clone());
+                    }
+                    if let Some(name) = &interface.dns_name {
+                        self.by_hostname.insert(name.clone(), system.name.clone());
+                    }
+                }
+                if let Some(name) = &system.hostname {
+                    self.by_hostname.insert(name.clone(), system.name.clone());
+                }
+                self.systems.insert(system.name.clone(), system);
+            }
+            Row::Arm(arm) => {
+                self.arms.insert(arm.system.clone(), arm);
+            }
+        }
+    }
+
+    /// Takes out the object of that kind and name.
+    pub fn remove(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Distro => {
+                self.distros.remove(name);
+            }
+            Kind::Profile => {
+                self.profiles.remove(name);
+            }
+            Kind::System => {
+                if let Some(system) = self.systems.get(name).cloned() {
+                    self.unindex(&system.name);
+                    self.systems.remove(name);
+                }
+                self.arms.remove(name);
+            }
+        }
+    }
+
+    /// Takes out the arming of the system `name`.
+    pub fn disarm(&mut self, name: &str) {
+        self.arms.remove(name);
+    }
+
+    fn unindex(&mut self, name: &Name) {
+        let Some(old) = self.systems.get(name).cloned() else {
+            return;
+        };
+        for interface in old.interfaces.values() {
+            if let Some(mac) = interface.mac_address {
+                self.by_mac.remove(&mac);
+            }
+            if let Some(address) = interface.ip_address {
+                self.by_address.remove(&address);
+            }
+            if let Some(name) = &interface.dns_name {
+                self.by_hostname.remove(name);
+            }
+        }
+        if let Some(name) = &old.hostname {
+            self.by_hostname.remove(name);
+        }
+    }
+}
+
+/// One row of inventory.db.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// A distro.
+    Distro(Arc<Distro>),
+    /// A profile.
+    Profile(Arc<Profile>),
+    /// A system.
+    System(Arc<System>),
+    /// An arming.
+    Arm(Arc<Arm>),
+}

@@ -1,0 +1,45 @@
+//! Cordwainer, a network boot server. This page is the map.
+//!
+//! # What flows where
+//!
+//! A machine powers on, its firmware shouts DHCP, and from then on every question it asks takes the same way, one call deep:
+//!
+//! ```text
+//! bytes -> parse -> Request { facts, ask } -> boot::decide(&World, &Request) -> Decision { answer, trace, effects } -> render -> bytes
+//!
+//! World { config, inventory, installs, assets, key, now }      snapshots, swapped separately
+//! ```
+//!
+//! [`dhcp`] answers with an address and a boot file, [`tftp`] sends the loader, [`http`] sends the script, kernel, initrd, install tree
+//! and answer file and takes the installer's reports. Each has a pure half, one function from bytes to bytes, and a `serve` that moves
+//! the bytes. All three, and `boot explain`, ask the same [`boot::decide`]; silence is a decision with its reason.
+//!
+//! What is true comes from four places: [`config`] (the file), [`inventory`] (objects and armings, edited in one place,
+//! [`inventory::edit`]), [`install`] (installations as a state machine) and [`assets`] (what lies on the disk). [`distro`] recognises
+//! trees and imports them. [`store`] keeps inventory.db and live.db; one state task owns leases and installations, and an ACK leaves
+//! only after its lease is on disk. [`event`] says what happened. [`cli`] is what admins type; `daemon` wires it all.
+//!
+//! # Invariants
+//!
+//! - **Pure core, thin shell.** Only `serve`, `store`, `import`, `tree`, `watch`, `sink`, `driver`, `daemon` and `cli` touch the world;
+//!   each says so in its first lines, and clippy refuses it elsewhere. Time and randomness are arguments.
+//! - **Rendering never writes.** State changes only through a decision's effects: values, idempotent, Before or After the reply.
+//! - **Default deny.** A machine that nobody armed boots from its own disk. A claimed MAC never yields a secret.
+//! - **No file is generated on disk for a client.** An edit takes effect at once.
+//! - **Nothing from the wire is trusted**: no `unwrap`, index or `as` on it, never a shell, never a template.
+
+pub mod assets;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod dhcp;
+pub mod distro;
+pub mod event;
+pub mod http;
+pub mod install;
+pub mod inventory;
+pub mod model;
+pub mod ports;
+pub mod render;
+pub mod store;
+pub mod tftp;

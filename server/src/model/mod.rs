@@ -1,0 +1,27 @@
+//! Plain values of the field: they parse, they print, and once they exist they cannot be wrong.
+//!
+//! Pure. Nothing here knows another module of ours, a clock, a file or a socket.
+
+mod arch;
+mod defaults;
+mod dict;
+mod inherit;
+mod lease;
+mod mac;
+mod name;
+mod object;
+mod secret;
+mod subnet;
+mod time;
+
+pub use arch::{Arch, ArchCode, BadArch, Firmware};
+pub use defaults::Defaults;
+pub use dict::{BadDict, Dict, DictValue};
+pub use inherit::Inherit;
+pub use lease::{Lease, LeaseState};
+pub use mac::{BadMac, Mac};
+pub use name::{BadName, Hostname, Name};
+pub use object::{Distro, Interface, Kind, Parent, Profile, System, Tree};
+pub use secret::Secret;
+pub use subnet::{BadPool, Binding, Pool, RelayAddress, Subnet};
+pub use time::{BadSpan, Span, Timestamp};

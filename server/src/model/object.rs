@@ -1,0 +1,238 @@
+//! The three objects of the inventory: distro, profile, system. Field names are Cobbler's.
+//!
+//! They hold what the admin wrote, not what it resolves to; inheritance is `inventory`'s.
+
+use super::{Arch, Dict, Hostname, Inherit, Mac, Name};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// Which kind of object a name belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A kernel, an initrd and the tree they come from.
+    Distro,
+    /// How to install a distro.
+    Profile,
+    /// One machine.
+    System,
+}
+
+impl Kind {
+    /// `distro`, `profile` or `system`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Distro => "distro",
+            Self::Profile => "profile",
+            Self::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Where the files of an imported tree lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// Folder that is served as `/d/<distro>/`. Absolute.
+    pub root: PathBuf,
+    /// True when `root` is the admin's own folder, false when it is a copy that Cordwainer made and may remove.
+    pub in_place: bool,
+}
+
+/// A kernel, an initrd, and where the rest of the tree is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distro {
+    /// Unique among distros.
+    pub name: Name,
+    /// Processor it is built for.
+    pub arch: Arch,
+    /// Family: `redhat`, `debian`, `ubuntu`, `suse`, `lab`, ... as Cobbler names breeds.
+    pub breed: String,
+    /// Version within the family: `rhel9`, `12`, ...
+    pub os_version: String,
+    /// Path of the kernel: relative to the tree, or absolute where there is no tree.
+    pub kernel: String,
+    /// Paths of the initrds, in the order that they are handed to the loader.
+    pub initrd: Vec<String>,
+    /// The imported tree, if the distro has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// The signature that recognised it, which supplies kernel arguments, minimum RAM and reboot habits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Name>,
+    /// Kernel command line of the installer.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub kernel_options: Dict,
+    /// Kernel command line of the installed system.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub kernel_options_post: Dict,
+    /// Template variables.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub autoinstall_meta: Dict,
+    /// `ipxe`, `grub`, `pxe`; empty means that the server chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_loaders: Vec<String>,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// Free words, kept for Cobbler's users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<String>,
+}
+
+/// What a profile stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parent {
+    /// A distro.
+    Distro(Name),
+    /// Another profile: this one is a sub-profile.
+    Profile(Name),
+}
+
+/// How to install a distro.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Unique among profiles.
+    pub name: Name,
+    /// The distro, or the profile it refines.
+    pub parent: Parent,
+    /// Answer-file template, a path below `kickstarts/`.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub autoinstall: Inherit<String>,
+    /// Template variables.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub autoinstall_meta: Dict,
+    /// Kernel command line of the installer.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub kernel_options: Dict,
+    /// Kernel command line of the installed system.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub kernel_options_post: Dict,
+    /// Resolvers for the installed system.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub name_servers: Inherit<Vec<Ipv4Addr>>,
+    /// Search domains.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub name_servers_search: Inherit<Vec<String>>,
+    /// Proxy URL for the installer.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub proxy: Inherit<String>,
+    /// Loaders to use, first that fits.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub boot_loaders: Inherit<Vec<String>>,
+    /// True when the profile appears in the boot menu.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub enable_menu: Inherit<bool>,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// Free words, kept for Cobbler's users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<String>,
+}
+
+/// One network interface of a system.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Interface {
+    /// Hardware address; unique over all systems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<Mac>,
+    /// Address; unique over all systems. With authoritative DHCP it is a reservation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<Ipv4Addr>,
+    /// Netmask, for a static address outside every `[[subnet]]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netmask: Option<Ipv4Addr>,
+    /// Router of this interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_gateway: Option<Ipv4Addr>,
+    /// True when the installed system keeps the address without DHCP.
+    #[serde(rename = "static", skip_serializing_if = "std::ops::Not::not")]
+    pub is_static: bool,
+    /// Name of this interface in DNS; unique over all systems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_name: Option<Hostname>,
+}
+
+/// One machine.
+///
+/// `netboot_enabled` is no field: it is true exactly while the machine is armed (DESIGN 6), so it lives in the arming.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// Unique among systems.
+    pub name: Name,
+    /// The profile that installs it.
+    pub profile: Name,
+    /// Host name; unique over all systems.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Hostname>,
+    /// Router of the installed system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Interfaces by name (`eth0`, `default`, ...).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<Name, Interface>,
+    /// Answer-file template.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub autoinstall: Inherit<String>,
+    /// Template variables.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub autoinstall_meta: Dict,
+    /// Kernel command line of the installer.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub kernel_options: Dict,
+    /// Kernel command line of the installed system.
+    #[serde(default, skip_serializing_if = "Dict::is_empty")]
+    pub kernel_options_post: Dict,
+    /// Resolvers for the installed system.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub name_servers: Inherit<Vec<Ipv4Addr>>,
+    /// Search domains.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub name_servers_search: Inherit<Vec<String>>,
+    /// Proxy URL for the installer.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub proxy: Inherit<String>,
+    /// Loaders to use, first that fits.
+    #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
+    pub boot_loaders: Inherit<Vec<String>>,
+    /// Cobbler's `status`: production, testing, ... Free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// Free words, kept for Cobbler's users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<String>,
+}
+
+impl System {
+    /// Every hardware address of the machine.
+    pub fn macs(&self) -> impl Iterator<Item = Mac> {
+        self.interfaces.values().filter_map(|interface| interface.mac_address)
+    }
+
+    /// The interface that has `mac`, with its name.
+    #[must_use]
+    pub fn interface_of(&self, mac: Mac) -> Option<(&Name, &Interface)> {
+        self.interfaces
+            .iter()
+            .find(|(_, interface)| interface.mac_address == Some(mac))
+    }
+}

@@ -1,0 +1,86 @@
+//! The few traits by which IO files meet. A serve.rs knows these and its own pure half, never another serve.rs.
+
+use crate::boot::{Effect, World};
+use crate::event::Event;
+use crate::install::Installation;
+use crate::install::Installs;
+use crate::model::{Lease, Timestamp};
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+
+/// Gives the snapshots of this moment.
+pub trait Worlds: Send + Sync + 'static {
+    /// The world now. Cheap: a few reference counts and a clock.
+    fn world(&self) -> World;
+}
+
+/// Takes events. Never blocks; what the sink cannot hold it drops, and counts.
+pub trait Events: Send + Sync + 'static {
+    /// Records `event`.
+    fn emit(&self, event: Event);
+}
+
+/// The state could not be made durable, so the reply must not leave.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the state was not stored: {0}")]
+pub struct NotDurable(pub String);
+
+/// A future that a port gives.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Takes the effects of decisions to the state task.
+pub trait Effects: Send + Sync + 'static {
+    /// Resolves when `effects` are on disk and in the published view.
+    fn before(&self, effects: Vec<Effect>) -> BoxFuture<'_, Result<(), NotDurable>>;
+    /// Hands `effects` over; they hold soon.
+    fn after(&self, effects: Vec<Effect>);
+}
+
+/// One row of live.db that a job wants written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LiveRow {
+    /// Put this lease, replacing what its address had.
+    Lease(Lease),
+    /// Drop the row of this address.
+    LeaseGone(Ipv4Addr),
+    /// Put this installation, replacing its machine's.
+    Installation(Box<Installation>),
+}
+
+/// Which jobs give way first when the queue fills (DESIGN 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// DHCPDISCOVER: dropped from half full on; the client asks again.
+    Discover,
+    /// DHCPREQUEST and the rest of DHCP: dropped when older than 2 s.
+    Request,
+    /// An effect of TFTP or HTTP: never dropped.
+    Effect,
+}
+
+/// What a job wants stored, and what to do once it is (or is not) on disk.
+pub struct Commit {
+    /// Rows to write, in order.
+    pub rows: Vec<LiveRow>,
+    /// Runs after the transaction that holds `rows`; an ACK leaves here. With no rows it runs at once.
+    pub then: Box<dyn FnOnce(Result<(), NotDurable>) + Send>,
+}
+
+/// What the state task owns and jobs change.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// The lease table.
+    pub leases: crate::dhcp::Leases,
+    /// Installations and the read view that is published after each commit.
+    pub installs: Installs,
+}
+
+/// A job for the state task. It must not block.
+pub type Job = Box<dyn FnOnce(&mut Live, Timestamp) -> Commit + Send>;
+
+/// The state task as serve.rs sees it.
+pub trait StateQueue: Send + Sync + 'static {
+    /// Queues `job`; false when the queue is too full for its class, and the job is dropped.
+    fn submit(&self, class: Class, received: Timestamp, job: Job) -> bool;
+}
