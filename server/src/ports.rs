@@ -4,7 +4,7 @@ use crate::boot::{Effect, World};
 use crate::event::Event;
 use crate::install::Installation;
 use crate::install::Installs;
-use crate::model::{Lease, Timestamp};
+use crate::model::{Lease, Mac, Timestamp};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -13,6 +13,8 @@ use std::pin::Pin;
 pub trait Worlds: Send + Sync + 'static {
     /// The world now. Cheap: a few reference counts and a clock.
     fn world(&self) -> World;
+    /// The kernel's neighbour entry (ARP) of `address`, read now. None when it is not on link or not known.
+    fn neighbour(&self, address: Ipv4Addr) -> Option<Mac>;
 }
 
 /// Takes events. Never blocks; what the sink cannot hold it drops, and counts.

@@ -1,5 +1,6 @@
 //! What is known of the machine that asks, gathered once, before anything is decided.
 
+use super::World;
 use crate::model::{Firmware, Mac, Name};
 use std::net::Ipv4Addr;
 
@@ -117,4 +118,38 @@ pub struct Request {
     pub facts: Facts,
     /// For what.
     pub ask: Ask,
+}
+
+/// Gathers what is known of whoever asks by TFTP or HTTP: the path that we handed out, the last PXE exchange from that address, our
+/// lease, the kernel's neighbour entry, in this order (DESIGN 3). A token is judged by `decide`.
+#[must_use]
+pub fn recognise(
+    world: &World,
+    path_mac: Option<Mac>,
+    peer: Ipv4Addr,
+    local: Ipv4Addr,
+    neighbour: Option<Mac>,
+) -> Facts {
+    let sighting = world.installs.sightings.get(&peer);
+    let lease = world.installs.holders.get(&peer).copied();
+    let found = [
+        (path_mac, FoundBy::Path),
+        (sighting.map(|seen| seen.mac), FoundBy::Exchange),
+        (lease, FoundBy::Lease),
+        (neighbour, FoundBy::Neighbour),
+    ];
+    let (mac, found_by) = found
+        .into_iter()
+        .find_map(|(mac, by)| mac.map(|mac| (Some(mac), by)))
+        .unwrap_or((None, FoundBy::Nothing));
+    Facts {
+        mac,
+        found_by,
+        firmware: sighting
+            .filter(|seen| Some(seen.mac) == mac)
+            .and_then(|seen| seen.firmware),
+        peer: Some(peer),
+        neighbour,
+        ..Facts::nobody(world.config.address.unwrap_or(local))
+    }
 }

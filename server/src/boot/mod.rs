@@ -5,12 +5,13 @@
 mod answer;
 mod decide;
 mod facts;
+pub mod paths;
 pub mod quirks;
 mod trace;
 
 pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, Script, When};
 pub use decide::decide;
-pub use facts::{Ask, Facts, FoundBy, Ipxe, Request};
+pub use facts::{Ask, Facts, FoundBy, Ipxe, Request, recognise};
 pub use trace::{Rule, Trace};
 
 use crate::assets::Assets;

@@ -14,10 +14,18 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// Names one arming for ever; both tokens derive from it.
+/// Names one arming for ever; both tokens derive from it. Lower-case letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ArmId(pub String);
+
+impl ArmId {
+    /// An id from 64 random bits: 13 letters and digits.
+    #[must_use]
+    pub fn random(bits: u64) -> Self {
+        Self(token::base32(&bits.to_be_bytes()))
+    }
+}
 
 /// An admin's wish that a machine be installed. Lives in inventory.db; only an admin makes one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,10 +211,31 @@ pub struct Sighting {
 pub struct Installs {
     /// The latest installation of each machine.
     pub by_system: imbl::OrdMap<Name, Arc<Installation>>,
+    /// Which machine an arming belongs to, for those in `by_system`.
+    by_arm: imbl::OrdMap<ArmId, Name>,
     /// Which machine an active lease of ours gives an address to.
     pub holders: imbl::OrdMap<Ipv4Addr, Mac>,
     /// Which machine's PXE exchange used an address lately (60 s).
     pub sightings: imbl::OrdMap<Ipv4Addr, Sighting>,
+}
+
+impl Installs {
+    /// Takes in the latest installation of its machine; the one before is forgotten.
+    pub fn put(&mut self, installation: Installation) {
+        if let Some(old) = self.by_system.get(&installation.system) {
+            self.by_arm.remove(&old.arm);
+        }
+        self.by_arm
+            .insert(installation.arm.clone(), installation.system.clone());
+        self.by_system
+            .insert(installation.system.clone(), Arc::new(installation));
+    }
+
+    /// The installation of an arming, if it is its machine's latest.
+    #[must_use]
+    pub fn of_arm(&self, arm: &ArmId) -> Option<&Arc<Installation>> {
+        self.by_arm.get(arm).and_then(|system| self.by_system.get(system))
+    }
 }
 
 /// Where a machine stands, judged from its arming and what is known of the installation.

@@ -32,9 +32,13 @@ pub enum TokenKind {
     Report,
 }
 
-/// 160 bits in lower-case base32: 32 characters of `a-z2-7`.
+/// The arming's id, then 160 bits in lower-case base32 (32 characters of `a-z2-7`). The id finds the installation in a
+/// snapshot of any size; the 160 bits prove the right.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(String);
+
+/// Length of the part that proves.
+const PROOF: usize = 32;
 
 impl Token {
     /// The token of `kind` for an arming: HMAC-SHA256 of the key, so every render gives the same and nothing is stored.
@@ -51,7 +55,16 @@ impl Token {
         hmac.update(purpose);
         hmac.update(arm.0.as_bytes());
         let digest = hmac.finalize().into_bytes();
-        Self(base32(digest.get(..20).unwrap_or(&[])))
+        Self(format!("{}{}", arm.0, base32(digest.get(..20).unwrap_or(&[]))))
+    }
+
+    /// The arming that a token of a URL claims to belong to. Proves nothing: derive that arming's token and compare.
+    #[must_use]
+    pub fn claimed_arm(text: &str) -> Option<ArmId> {
+        let at = text.len().checked_sub(PROOF)?;
+        let (id, _) = text.split_at_checked(at)?;
+        let well_formed = !id.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        well_formed.then(|| ArmId(id.to_owned()))
     }
 
     /// The token as it stands in a URL. Never log it; see [`Token::hint`].
@@ -89,7 +102,7 @@ impl fmt::Debug for Token {
 }
 
 /// RFC 4648 base32 in lower case without padding.
-fn base32(bytes: &[u8]) -> String {
+pub(super) fn base32(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut text = String::new();
     for chunk in bytes.chunks(5) {
@@ -114,7 +127,9 @@ mod tests {
     fn one_arming_has_two_tokens_that_never_change() {
         let (key, arm) = (ServerKey::new([7; 32]), ArmId("a1".into()));
         let install = Token::derive(&key, &arm, TokenKind::Install);
-        assert_eq!(install.reveal().len(), 32);
+        assert_eq!(install.reveal().len(), 34);
+        assert_eq!(Token::claimed_arm(install.reveal()), Some(arm.clone()));
+        assert_eq!(Token::claimed_arm("short"), None);
         assert!(install.matches(Token::derive(&key, &arm, TokenKind::Install).reveal()));
         assert!(!install.matches(Token::derive(&key, &arm, TokenKind::Report).reveal()));
         assert!(!install.matches(Token::derive(&ServerKey::new([8; 32]), &arm, TokenKind::Install).reveal()));

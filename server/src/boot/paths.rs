@@ -1,0 +1,270 @@
+//! Every URL path and TFTP name that Cordwainer hands out, made and read in one place. HTTP and TFTP share the parser.
+//!
+//! It never touches a file: a path is only turned into an [`Ask`].
+
+use super::{Ask, Dialect};
+use crate::model::{Mac, Name};
+
+/// Longest path that is looked at, in bytes.
+pub const LONGEST: usize = 1024;
+
+/// A path as understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The machine that the path names, because we handed that path to it.
+    pub mac: Option<Mac>,
+    /// What is asked for.
+    pub ask: Ask,
+}
+
+/// `http://ADDRESS[:PORT]`, the port left out when it is 80 (GRUB and koan compare URLs as text).
+#[must_use]
+pub fn base_url(local: std::net::Ipv4Addr, port: u16) -> String {
+    if port == 80 {
+        format!("http://{local}")
+    } else {
+        format!("http://{local}:{port}")
+    }
+}
+
+/// Path of the boot script of `mac`, without a leading slash: fit for a URL and for TFTP.
+#[must_use]
+pub fn script(mac: Mac, dialect: Dialect) -> String {
+    let file = match dialect {
+        Dialect::Ipxe => "ipxe",
+        Dialect::Grub => "grub.cfg",
+        Dialect::Pxelinux => "pxelinux",
+    };
+    format!("b/{}/{file}", mac.dashed())
+}
+
+/// Path of a loader.
+#[must_use]
+pub fn loader(name: &str) -> String {
+    format!("l/{name}")
+}
+
+/// Path of a file in a distro's tree; the empty path is the tree itself.
+#[must_use]
+pub fn tree(distro: &Name, path: &str) -> String {
+    if path.is_empty() {
+        format!("d/{distro}")
+    } else {
+        format!("d/{distro}/{}", encode(path))
+    }
+}
+
+/// Path of the folder of one installation's files.
+#[must_use]
+pub fn answers(token: &crate::install::Token) -> String {
+    format!("i/{}", token.reveal())
+}
+
+/// Path below which one installation reports.
+#[must_use]
+pub fn report(token: &crate::install::Token) -> String {
+    format!("r/{}", token.reveal())
+}
+
+/// Percent-encodes what a URL path cannot carry as it is (RFC 3986 section 3.3).
+fn encode(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/+:@!$&'()*,;=".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// A path with `\` as `/`, empty and `.` parts dropped; `None` when it climbs (`..`), holds a control character, or is too long.
+#[must_use]
+pub fn normal(path: &str) -> Option<String> {
+    if path.len() > LONGEST || path.chars().any(char::is_control) {
+        return None;
+    }
+    let path = path.replace('\\', "/");
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    if parts.contains(&"..") {
+        None
+    } else {
+        Some(parts.join("/"))
+    }
+}
+
+/// Reads a path that a client asked for, already percent-decoded. Total: what no rule knows is [`Ask::Unknown`].
+#[must_use]
+pub fn parse(path: &str) -> Parsed {
+    parse_with(path, None)
+}
+
+/// [`parse`] with the `detail` of a report, which travels beside the path.
+#[must_use]
+pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
+    let nobody = |ask| Parsed { mac: None, ask };
+    let Some(clean) = normal(path) else {
+        return nobody(Ask::Unknown(shown(path)));
+    };
+    let parts: Vec<&str> = clean.split('/').collect();
+    match parts.as_slice() {
+        ["b", "ipxe"] | ["autoexec.ipxe"] => nobody(Ask::Script(Dialect::Ipxe)),
+        ["b", mac, file] => match (mac.parse::<Mac>(), dialect(file)) {
+            (Ok(mac), Some(dialect)) => Parsed {
+                mac: Some(mac),
+                ask: Ask::Script(dialect),
+            },
+            _ => nobody(Ask::Unknown(clean)),
+        },
+        ["pxelinux.cfg", file] => pxelinux(file),
+        [.., "grub.cfg"] if parts.len() <= 4 && parts.first() != Some(&"d") => nobody(Ask::Script(Dialect::Grub)),
+        [.., file] if parts.first() != Some(&"d") && file.starts_with("grub.cfg-") => grub(file),
+        ["l", name] => nobody(Ask::Loader((*name).to_owned())),
+        ["d", distro, rest @ ..] => match distro.parse() {
+            Ok(distro) => nobody(Ask::TreeFile {
+                distro,
+                path: rest.join("/"),
+            }),
+            Err(_) => nobody(Ask::Unknown(clean)),
+        },
+        ["i", token, rest @ ..] if !rest.is_empty() => nobody(Ask::AnswerFile {
+            token: (*token).to_owned(),
+            file: rest.join("/"),
+        }),
+        ["r", token, stage] => nobody(Ask::Report {
+            token: (*token).to_owned(),
+            stage: (*stage).to_owned(),
+            detail,
+        }),
+        [name] if !name.is_empty() => nobody(Ask::Loader((*name).to_owned())),
+        _ => nobody(Ask::Unknown(clean)),
+    }
+}
+
+fn dialect(file: &str) -> Option<Dialect> {
+    match file {
+        "ipxe" => Some(Dialect::Ipxe),
+        "grub.cfg" => Some(Dialect::Grub),
+        "pxelinux" => Some(Dialect::Pxelinux),
+        _ => None,
+    }
+}
+
+/// PXELINUX asks `01-<mac>`, then `<HEXIP>` cut shorter and shorter, then `default`. A UUID comes first and is answered like
+/// an unknown name, at once, so that the loader goes on to the next.
+fn pxelinux(file: &str) -> Parsed {
+    let script = Ask::Script(Dialect::Pxelinux);
+    if let Some(mac) = file.strip_prefix("01-").and_then(|mac| mac.parse::<Mac>().ok()) {
+        return Parsed {
+            mac: Some(mac),
+            ask: script,
+        };
+    }
+    if file == "default" {
+        return Parsed { mac: None, ask: script };
+    }
+    Parsed {
+        mac: None,
+        ask: Ask::Unknown(format!("pxelinux.cfg/{file}")),
+    }
+}
+
+/// GRUB's own search: `grub.cfg-01-<mac>`, then `grub.cfg-<HEXIP>`, then `grub.cfg`.
+fn grub(file: &str) -> Parsed {
+    let mac = file
+        .strip_prefix("grub.cfg-01-")
+        .and_then(|mac| mac.parse::<Mac>().ok());
+    match mac {
+        Some(mac) => Parsed {
+            mac: Some(mac),
+            ask: Ask::Script(Dialect::Grub),
+        },
+        None => Parsed {
+            mac: None,
+            ask: Ask::Unknown(file.to_owned()),
+        },
+    }
+}
+
+/// A client's text as it may stand in a log: escaped, at most 255 characters.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    text.chars().flat_map(char::escape_default).take(255).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac::new([0x52, 0x54, 0, 0x7c, 0x1d, 0x4f]);
+
+    #[test]
+    fn what_is_made_is_read_back() {
+        for dialect in [Dialect::Ipxe, Dialect::Grub, Dialect::Pxelinux] {
+            assert_eq!(
+                parse(&script(MAC, dialect)),
+                Parsed {
+                    mac: Some(MAC),
+                    ask: Ask::Script(dialect)
+                }
+            );
+        }
+        assert_eq!(parse(&loader("snponly.efi")).ask, Ask::Loader("snponly.efi".into()));
+        let distro: Name = "debian12".parse().unwrap();
+        assert_eq!(
+            parse(&tree(&distro, "images/linux")).ask,
+            Ask::TreeFile {
+                distro: distro.clone(),
+                path: "images/linux".into()
+            }
+        );
+        assert_eq!(
+            parse(&tree(&distro, "")).ask,
+            Ask::TreeFile {
+                distro,
+                path: String::new()
+            }
+        );
+    }
+
+    #[test]
+    fn loaders_ask_in_their_own_spelling() {
+        for (path, mac, dialect) in [
+            ("pxelinux.cfg/01-52-54-00-7c-1d-4f", Some(MAC), Dialect::Pxelinux),
+            ("/pxelinux.cfg/default", None, Dialect::Pxelinux),
+            ("grub/grub.cfg", None, Dialect::Grub),
+            ("debian-installer/amd64/grub/grub.cfg", None, Dialect::Grub),
+            ("/grub/grub.cfg-01-52-54-00-7c-1d-4f", Some(MAC), Dialect::Grub),
+            ("//b//52-54-00-7c-1d-4f//ipxe", Some(MAC), Dialect::Ipxe),
+        ] {
+            assert_eq!(
+                parse(path),
+                Parsed {
+                    mac,
+                    ask: Ask::Script(dialect)
+                },
+                "{path}"
+            );
+        }
+        assert_eq!(parse("\\snponly.efi").ask, Ask::Loader("snponly.efi".into()));
+        assert!(matches!(parse("pxelinux.cfg/C0A84D0A").ask, Ask::Unknown(_)));
+    }
+
+    #[test]
+    fn nothing_climbs() {
+        for path in [
+            "../etc/passwd",
+            "d/x/../../etc/passwd",
+            "d/x/..\\..\\y",
+            "a\0b",
+            "l/a\nb",
+        ] {
+            assert!(matches!(parse(path).ask, Ask::Unknown(_)), "{path:?}");
+        }
+        assert!(matches!(parse(&"a/".repeat(2000)).ask, Ask::Unknown(_)));
+    }
+}
