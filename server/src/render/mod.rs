@@ -1,1 +1,34 @@
-//! render: being built.
+//! Decisions as text: boot scripts for iPXE, GRUB and PXELINUX, and answer files from templates.
+//!
+//! Pure. Rendering never writes, never fetches, never runs user data as a template; one encoder per sink keeps every value a value.
+
+mod command_line;
+mod engine;
+mod grub;
+mod ipxe;
+mod pxelinux;
+
+pub use engine::{ErrorKind, TemplateError, answer_file};
+
+use crate::boot::{Dialect, Script};
+
+/// The text of a boot script. Total: what a dialect cannot carry is left out and said on the machine's console.
+#[must_use]
+pub fn script(script: &Script) -> String {
+    let dialect = match script {
+        Script::Launch(launch) => launch.dialect,
+        Script::Local { dialect, .. } => *dialect,
+        Script::Menu(menu) => menu.dialect,
+    };
+    match (dialect, script) {
+        (Dialect::Ipxe, Script::Launch(launch)) => ipxe::launch(launch),
+        (Dialect::Ipxe, Script::Local { firmware, because, .. }) => ipxe::local(*firmware, because),
+        (Dialect::Ipxe, Script::Menu(menu)) => ipxe::menu(menu),
+        (Dialect::Grub, Script::Launch(launch)) => grub::launch(launch),
+        (Dialect::Grub, Script::Local { firmware, because, .. }) => grub::local(*firmware, because),
+        (Dialect::Grub, Script::Menu(menu)) => grub::menu(menu),
+        (Dialect::Pxelinux, Script::Launch(launch)) => pxelinux::launch(launch),
+        (Dialect::Pxelinux, Script::Local { because, .. }) => pxelinux::local(because),
+        (Dialect::Pxelinux, Script::Menu(menu)) => pxelinux::menu(menu),
+    }
+}
