@@ -2,7 +2,7 @@
 //!
 //! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
 
-use crate::model::Name;
+use crate::model::{Distro, Name};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,4 +74,96 @@ pub struct VersionedArgs {
     pub when: String,
     /// The arguments; `{answer_url}`, `{tree}`, `{report_url}`, `{hostname}`, `{domain}`, `{mac}`, `{dns}` stand for the machine's own.
     pub args: String,
+}
+
+impl Assets {
+    /// The signature that recognised `distro`, if it has one and the file is there.
+    #[must_use]
+    pub fn signature_of(&self, distro: &Distro) -> Option<&Arc<SignatureFacts>> {
+        distro.signature.as_ref().and_then(|name| self.signatures.get(name))
+    }
+}
+
+impl SignatureFacts {
+    /// Kernel arguments for a version: the first rule that holds.
+    #[must_use]
+    pub fn args_for(&self, version: &str) -> Option<&str> {
+        self.kernel_args
+            .iter()
+            .find(|rule| version_holds(&rule.when, version))
+            .map(|rule| rule.args.as_str())
+    }
+
+    /// The default answer-file template for a version: the first rule that holds.
+    #[must_use]
+    pub fn autoinstall_for(&self, version: &str) -> Option<&str> {
+        self.autoinstall
+            .iter()
+            .find(|(when, _)| version_holds(when, version))
+            .map(|(_, path)| path.as_str())
+    }
+
+    /// The smallest memory for a version, in MiB: the first rule that holds.
+    #[must_use]
+    pub fn min_ram_for(&self, version: &str) -> Option<u32> {
+        self.min_ram_mib
+            .iter()
+            .find(|(when, _)| version_holds(when, version))
+            .map(|(_, mib)| *mib)
+    }
+}
+
+/// Judges a version rule: `*`, or comparisons joined by commas (`>=8,<10`), number by number. `rhel9.4` counts as 9.4.
+#[must_use]
+pub fn version_holds(rule: &str, version: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u64> {
+        text.trim_start_matches(|c: char| !c.is_ascii_digit())
+            .split('.')
+            .map_while(|part| {
+                part.chars()
+                    .take_while(char::is_ascii_digit)
+                    .collect::<String>()
+                    .parse()
+                    .ok()
+            })
+            .collect()
+    };
+    let have = numbers(version);
+    rule.split(',').map(str::trim).all(|rule| {
+        let at = rule.find(|c: char| c.is_ascii_digit()).unwrap_or(rule.len());
+        let (operator, bound) = rule.split_at_checked(at).unwrap_or((rule, ""));
+        let want = numbers(bound);
+        match operator.trim() {
+            "*" | "" if want.is_empty() => true,
+            ">=" => have >= want,
+            ">" => have > want,
+            "<=" => have <= want || have.starts_with(&want),
+            "<" => have < want,
+            "=" | "==" | "" => have.starts_with(&want),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_holds;
+
+    #[test]
+    fn versions_compare_number_by_number() {
+        for (rule, version, holds) in [
+            ("*", "anything", true),
+            (">=9", "9.4", true),
+            (">=9", "10", true),
+            ("<8", "7.9", true),
+            ("<8", "8.1", false),
+            ("=7", "7.9", true),
+            ("=1", "10", false),
+            (">=8,<10", "rhel9", true),
+            (">=8,<10", "rhel10", false),
+            ("~9", "9", false),
+        ] {
+            assert_eq!(version_holds(rule, version), holds, "{rule} {version}");
+        }
+    }
 }

@@ -1,14 +1,111 @@
 //! `decide`: the one place where a machine's answer is chosen.
+//!
+//! Pure and total: every request has an answer, silence has its reason, and nothing changes but by the effects it returns.
 
-use super::{Answer, Decision, Request, Trace, World};
+mod bootfile;
+mod files;
+mod script;
 
-/// Chooses the answer to `request`. Total: every request has an answer, and silence has its reason.
+use super::{Answer, Ask, Decision, Effect, Facts, Request, Trace, World};
+use crate::config::DhcpMode;
+use crate::install::{self, Arm, Installation, State};
+use crate::model::{Binding, Mac, System};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Chooses the answer to `request`.
 #[must_use]
 pub fn decide(world: &World, request: &Request) -> Decision {
-    let _ = (world, request);
+    let mut deciding = Deciding::new(world, &request.facts);
+    let answer = match &request.ask {
+        Ask::BootFile => bootfile::choose(&mut deciding),
+        Ask::Script(dialect) => script::choose(&mut deciding, *dialect),
+        Ask::Loader(name) => files::loader(&mut deciding, name),
+        Ask::TreeFile { distro, path } => files::tree_file(&mut deciding, distro, path),
+        Ask::AnswerFile { token, file } => files::answer_file(&mut deciding, token, file),
+        Ask::Report { token, stage, detail } => files::report(&mut deciding, token, stage, detail.as_deref()),
+        Ask::Unknown(what) => deciding.not_found("unknown path", format!("nothing is served as {what}")),
+    };
     Decision {
-        answer: Answer::Silence,
-        trace: Trace::default(),
-        effects: Vec::new(),
+        answer,
+        trace: deciding.trace,
+        effects: deciding.effects,
+    }
+}
+
+/// One decision on its way: what it looks at, and what it has gathered.
+struct Deciding<'a> {
+    world: &'a World,
+    facts: &'a Facts,
+    /// The record of the machine, if there is one.
+    system: Option<Arc<System>>,
+    trace: Trace,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Deciding<'a> {
+    fn new(world: &'a World, facts: &'a Facts) -> Self {
+        let system = facts.mac.and_then(|mac| world.inventory.system_by_mac(mac)).cloned();
+        Self {
+            world,
+            facts,
+            system,
+            trace: Trace::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The same answer for every cause; only the trace, which no client sees, tells them apart.
+    fn not_found(&mut self, rule: &str, why: impl Into<String>) -> Answer {
+        self.trace.held(rule, why);
+        Answer::NotFound
+    }
+
+    fn arm_of(&self, system: &System) -> Option<Arc<Arm>> {
+        self.world.inventory.arm(system.name.as_str()).cloned()
+    }
+
+    fn installation_of(&self, system: &System) -> Option<Arc<Installation>> {
+        self.world.installs.by_system.get(&system.name).cloned()
+    }
+
+    fn state_of(&self, system: &System) -> State {
+        install::state(
+            self.arm_of(system).as_deref(),
+            self.installation_of(system).as_deref(),
+            self.world.now,
+        )
+    }
+
+    /// `http://ADDRESS[:PORT]` as this client reaches us.
+    fn base_url(&self) -> String {
+        super::paths::base_url(self.facts.local, self.world.config.http_port)
+    }
+
+    /// Judges whether the address that asks belongs to `mac`, by the rule of its subnet (DESIGN 6, binding).
+    ///
+    /// # Errors
+    /// Why not, for the log.
+    fn owns_address(&self, mac: Mac, peer: Ipv4Addr, bound: Option<Ipv4Addr>) -> Result<&'static str, String> {
+        match self.world.config.binding_of(peer) {
+            Binding::Lease | Binding::Guest => match self.world.installs.holders.get(&peer) {
+                Some(holder) if *holder == mac => Ok("our lease of the address is this machine's"),
+                Some(holder) => Err(format!("our lease of {peer} is {holder}'s, not {mac}'s")),
+                None => Err(format!("we have no active lease of {peer}")),
+            },
+            Binding::Neighbour => match self.facts.neighbour {
+                Some(neighbour) if neighbour == mac => Ok("the neighbour entry of the address is this machine's"),
+                Some(neighbour) => Err(format!("the neighbour entry of {peer} is {neighbour}, not {mac}")),
+                None => Err(format!("{peer} has no neighbour entry: it is not on link")),
+            },
+            Binding::TokenOnly => match bound {
+                Some(bound) if bound != peer => Err(format!("the token is bound to {bound}, not {peer}")),
+                _ => Ok("the subnet trusts the token alone"),
+            },
+        }
+    }
+
+    fn is_proxy(&self) -> bool {
+        self.world.config.dhcp != DhcpMode::Authoritative
     }
 }

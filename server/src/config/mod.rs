@@ -2,7 +2,7 @@
 //!
 //! Pure. `wire` says what the file may contain and turns it into [`Config`]; nothing here opens a file or asks the host.
 
-use crate::model::{Defaults, Name, Span, Subnet};
+use crate::model::{Binding, Defaults, Name, Span, Subnet};
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -71,5 +71,16 @@ impl Config {
     #[must_use]
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.network.contains(&address))
+    }
+
+    /// How a request from `address` is tied to a machine: its subnet's rule; without one our leases where we give them, and the
+    /// kernel's neighbour entry where another server does.
+    #[must_use]
+    pub fn binding_of(&self, address: Ipv4Addr) -> Binding {
+        match (self.subnet_of(address), self.dhcp) {
+            (Some(subnet), _) => subnet.binding,
+            (None, DhcpMode::Authoritative) => Binding::Lease,
+            (None, DhcpMode::Proxy | DhcpMode::Off) => Binding::Neighbour,
+        }
     }
 }

@@ -1,0 +1,261 @@
+//! Files and reports: loaders, trees, and what a token opens.
+
+use super::Deciding;
+use crate::boot::{Answer, AnswerFile, Effect, When, paths};
+use crate::install::{Act, Arm, Input, Installation, Stage, State, Token, TokenKind};
+use crate::inventory::{self, Layer, Resolved, Sourced};
+use crate::model::{Distro, Name};
+use std::sync::Arc;
+
+/// Longest reason that an installer can give for its failure.
+const REASON: usize = 200;
+
+/// A loader by its name.
+pub(super) fn loader(deciding: &mut Deciding<'_>, name: &str) -> Answer {
+    match deciding.world.assets.loaders.get(name).cloned() {
+        Some(asset) => {
+            deciding
+                .trace
+                .held("loader", format!("{name} is {}", asset.path.display()));
+            if let Some((mac, address)) = deciding.facts.mac.zip(deciding.facts.peer) {
+                deciding.effects.push(Effect::Seen {
+                    mac,
+                    address,
+                    firmware: deciding.facts.firmware,
+                });
+            }
+            Answer::Loader(asset)
+        }
+        None => deciding.not_found("no such loader", format!("there is no loader {}", paths::shown(name))),
+    }
+}
+
+/// A file of a distro's tree, or its kernel and initrd where it has no tree.
+pub(super) fn tree_file(deciding: &mut Deciding<'_>, name: &Name, path: &str) -> Answer {
+    let Some(distro) = deciding.world.inventory.distro(name.as_str()).cloned() else {
+        return deciding.not_found("no such distro", format!("there is no distro {name}"));
+    };
+    infer_stage(deciding, &distro, path);
+    if let Some(tree) = &distro.tree {
+        deciding.trace.held("tree", format!("a file of distro {name}"));
+        return Answer::TreeFile {
+            distro: name.clone(),
+            root: tree.root.clone(),
+            path: path.to_owned(),
+        };
+    }
+    let media = deciding.world.assets.media.get(name);
+    let asset = match path {
+        "-/kernel" => media.and_then(|media| media.kernel.clone().ok()),
+        _ => path
+            .strip_prefix("-/initrd")
+            .and_then(|place| place.parse::<usize>().ok())
+            .and_then(|place| {
+                media
+                    .and_then(|media| media.initrd.get(place).cloned())
+                    .and_then(Result::ok)
+            }),
+    };
+    match asset {
+        Some(asset) => {
+            deciding
+                .trace
+                .held("media", format!("{} of distro {name}", asset.path.display()));
+            Answer::Loader(Arc::new(asset))
+        }
+        None => deciding.not_found("no such file", format!("distro {name} has no tree")),
+    }
+}
+
+/// The stage that fetching this file means for the machine's installation; noted once, never backwards.
+fn infer_stage(deciding: &mut Deciding<'_>, distro: &Distro, path: &str) {
+    let Some(system) = deciding.system.clone() else { return };
+    let Some(arm) = deciding.arm_of(&system) else { return };
+    let Some(seen) = deciding
+        .installation_of(&system)
+        .filter(|seen| seen.arm == arm.id && seen.state.is_open())
+    else {
+        return;
+    };
+    let inferred = if path == distro.kernel || path == "-/kernel" {
+        Some(Stage::Kernel)
+    } else if distro.initrd.iter().any(|initrd| initrd == path) || path.starts_with("-/initrd") {
+        Some(Stage::Initrd)
+    } else {
+        deciding.world.assets.signature_of(distro).and_then(|signature| {
+            signature
+                .inferred_stages
+                .iter()
+                .filter(|(prefix, _)| path.starts_with(prefix.as_str()))
+                .filter_map(|(_, word)| Stage::of(word))
+                .max()
+        })
+    };
+    if let Some(stage) = inferred.filter(|stage| seen.stage.is_none_or(|furthest| *stage > furthest)) {
+        deciding.effects.push(Effect::Install {
+            when: When::After,
+            act: Act {
+                arm: (*arm).clone(),
+                input: Input::Reached(stage),
+            },
+        });
+    }
+}
+
+/// The arming and installation that a token belongs to, if it proves its right.
+fn by_token(
+    deciding: &Deciding<'_>,
+    text: &str,
+    kind: TokenKind,
+) -> Result<(Arc<Arm>, Arc<Installation>), &'static str> {
+    let world = deciding.world;
+    let installation = Token::claimed_arm(text)
+        .and_then(|arm| world.installs.of_arm(&arm).cloned())
+        .ok_or("unknown token")?;
+    if !Token::derive(&world.key, &installation.arm, kind).matches(text) {
+        return Err("unknown token");
+    }
+    let arm = world
+        .inventory
+        .arm(installation.system.as_str())
+        .filter(|arm| arm.id == installation.arm)
+        .cloned()
+        .ok_or("disarmed")?;
+    Ok((arm, installation))
+}
+
+/// An answer file of one installation.
+pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) -> Answer {
+    let (arm, installation) = match by_token(deciding, token, TokenKind::Install) {
+        Ok(found) => found,
+        Err(cause) => return deciding.not_found(cause, "the token opens nothing"),
+    };
+    // The token, not the address, says which machine this is.
+    deciding.system = deciding.world.inventory.system(installation.system.as_str()).cloned();
+    if !installation.state.is_open() {
+        let rule = if installation.state == State::Installed {
+            "done"
+        } else {
+            "over"
+        };
+        return deciding.not_found(rule, format!("{} is {}", installation.system, installation.state));
+    }
+    if deciding.world.now >= arm.until {
+        return deciding.not_found("expired", format!("the arming ran out at {}", arm.until));
+    }
+    let (Some(mac), Some(peer)) = (installation.mac, deciding.facts.peer) else {
+        return deciding.not_found("wrong address", "the request has no address to judge");
+    };
+    match deciding.owns_address(mac, peer, installation.bound) {
+        Ok(why) => deciding.trace.passed("binding", why),
+        Err(why) => return deciding.not_found("wrong address", why),
+    }
+    let resolved = match inventory::resolve_system(&deciding.world.inventory, installation.system.as_str()) {
+        Ok(resolved) => resolved,
+        Err(broken) => return deciding.not_found("broken record", broken.to_string()),
+    };
+    let Some(template) = template_of(deciding, &resolved) else {
+        return deciding.not_found(
+            "no template",
+            format!("profile of {} names no answer file", installation.system),
+        );
+    };
+    let expected = deciding
+        .world
+        .assets
+        .signature_of(&resolved.distro)
+        .map(|signature| signature.answer_file.clone());
+    let own_name = template.value.rsplit('/').next().unwrap_or("");
+    if file != own_name && expected.as_deref() != Some(file) {
+        return deciding.not_found(
+            "no such answer file",
+            format!("{} is not a file of this installation", paths::shown(file)),
+        );
+    }
+    deciding.trace.held(
+        "answer file",
+        format!(
+            "{} for {}, chosen by {}",
+            template.value, installation.system, template.layer
+        ),
+    );
+    deciding.effects.push(Effect::Install {
+        when: When::Before,
+        act: Act {
+            arm: (*arm).clone(),
+            input: Input::AnswersFetched,
+        },
+    });
+    let world = deciding.world;
+    let base_url = deciding.base_url();
+    Answer::AnswerFile(Box::new(AnswerFile {
+        file: file.to_owned(),
+        template,
+        tree_url: match resolved.distro.tree {
+            Some(_) => format!("{base_url}/{}", paths::tree(&resolved.distro.name, "")),
+            None => String::new(),
+        },
+        answer_url: format!(
+            "{base_url}/{}",
+            paths::answers(&Token::derive(&world.key, &arm.id, TokenKind::Install))
+        ),
+        report_url: format!(
+            "{base_url}/{}",
+            paths::report(&Token::derive(&world.key, &arm.id, TokenKind::Report))
+        ),
+        base_url,
+        arm: Some(arm.id.clone()),
+        mac: Some(mac),
+        address: Some(peer),
+        resolved,
+    }))
+}
+
+/// The answer-file template: the nearest layer's, else the family's own.
+fn template_of(deciding: &Deciding<'_>, resolved: &Resolved) -> Option<Sourced<String>> {
+    resolved.autoinstall.clone().or_else(|| {
+        let (name, signature) = resolved
+            .distro
+            .signature
+            .as_ref()
+            .zip(deciding.world.assets.signature_of(&resolved.distro))?;
+        let value = signature.autoinstall_for(&resolved.distro.os_version)?.to_owned();
+        Some(Sourced {
+            value,
+            layer: Layer::Signature(name.clone()),
+        })
+    })
+}
+
+/// A stage, done or failed, as an installer reports it.
+pub(super) fn report(deciding: &mut Deciding<'_>, token: &str, word: &str, detail: Option<&str>) -> Answer {
+    let (arm, installation) = match by_token(deciding, token, TokenKind::Report) {
+        Ok(found) => found,
+        Err(cause) => return deciding.not_found(cause, "the token reports nothing"),
+    };
+    deciding.system = deciding.world.inventory.system(installation.system.as_str()).cloned();
+    let input = match (word, Stage::of(word)) {
+        ("failed", _) => {
+            let reason: String = detail.unwrap_or("the installer said so").chars().take(REASON).collect();
+            Some(Input::Failed(reason))
+        }
+        (_, Some(Stage::Done)) => Some(Input::Done),
+        (_, Some(stage)) => Some(Input::Reached(stage)),
+        // A word of the template's own: shown in the trace, changes nothing.
+        (_, None) => None,
+    };
+    deciding.trace.held(
+        "report",
+        format!("{} reports {}", installation.system, paths::shown(word)),
+    );
+    if let Some(input) = input {
+        deciding.effects.push(Effect::Install {
+            when: When::Before,
+            act: Act {
+                arm: (*arm).clone(),
+                input,
+            },
+        });
+    }
+    Answer::Accepted
+}

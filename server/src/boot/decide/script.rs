@@ -1,0 +1,312 @@
+//! The boot script: the installer for a machine that is armed and is who it says, its own disk for everyone else.
+
+use super::Deciding;
+use crate::boot::{Answer, Dialect, Effect, Launch, Menu, MenuEntry, Script, When, paths};
+use crate::config::Unknown;
+use crate::install::{self, Act, Arm, Input, State, Token, TokenKind};
+use crate::inventory::{self, Entry, Layer, Resolved};
+use crate::model::{Mac, System};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// How long the menu waits for a key before the own disk boots, in milliseconds.
+const MENU_TIMEOUT: u32 = 10_000;
+
+/// Chooses the script.
+pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
+    let Some((mac, system)) = deciding.facts.mac.zip(deciding.system.clone()) else {
+        return unknown_machine(deciding, dialect);
+    };
+    let state = deciding.state_of(&system);
+    let arm = match deciding.arm_of(&system) {
+        Some(arm) if state.is_open() => arm,
+        _ => return local(deciding, dialect, state.as_str(), because(state, &system)),
+    };
+    if let Some(answer) = already_begun(deciding, dialect, &arm, &system) {
+        return answer;
+    }
+    match deciding.facts.peer {
+        // Only `explain` asks without an address; it drops the effects.
+        None => deciding.trace.passed("binding", "no address to judge"),
+        Some(peer) => match deciding.owns_address(mac, peer, None) {
+            Ok(why) => deciding.trace.passed("binding", why),
+            Err(why) => return local(deciding, dialect, "wrong address", why),
+        },
+    }
+    let launch = match launch(deciding, dialect, &arm, &system, mac) {
+        Ok(launch) => launch,
+        Err(why) => return local(deciding, dialect, "cannot install", why),
+    };
+    deciding.trace.held(
+        "armed",
+        format!("{} is armed until {} by {}", system.name, arm.until, arm.by),
+    );
+    if let Some(address) = deciding.facts.peer {
+        let input = Input::Launch { mac, address };
+        deciding.effects.push(Effect::Install {
+            when: When::Before,
+            act: Act {
+                arm: (*arm).clone(),
+                input,
+            },
+        });
+    }
+    Answer::Script(Box::new(Script::Launch(Box::new(launch))))
+}
+
+/// An installation that began and may not be launched again: expired, partitioned, or tried too often.
+fn already_begun(deciding: &mut Deciding<'_>, dialect: Dialect, arm: &Arc<Arm>, system: &System) -> Option<Answer> {
+    let now = deciding.world.now;
+    let seen = deciding.installation_of(system).filter(|seen| seen.arm == arm.id);
+    if now >= arm.until {
+        return Some(local(
+            deciding,
+            dialect,
+            "expired",
+            format!("the arming of {} ran out at {}", system.name, arm.until),
+        ));
+    }
+    if install::may_launch(seen.as_deref(), now) {
+        return None;
+    }
+    let midway = inventory::resolve_system(&deciding.world.inventory, system.name.as_str())
+        .ok()
+        .and_then(|resolved| deciding.world.assets.signature_of(&resolved.distro))
+        .is_some_and(|signature| signature.reboots_midway);
+    if midway {
+        let why = "its installer reboots in mid-install and goes on from the disk";
+        return Some(local(deciding, dialect, "reboots midway", why));
+    }
+    deciding.effects.push(Effect::Install {
+        when: When::Before,
+        act: Act {
+            arm: (**arm).clone(),
+            input: Input::BootedAgain,
+        },
+    });
+    let why = format!(
+        "{} boots again without done; `cordwainer system arm {} --again` would wipe it",
+        system.name, system.name
+    );
+    Some(local(deciding, dialect, "held", why))
+}
+
+fn because(state: State, system: &System) -> String {
+    match state {
+        State::Installed => format!("{} is installed", system.name),
+        State::Failed => format!("the installation of {} failed; an admin decides", system.name),
+        State::Held => format!("{} is held; an admin decides", system.name),
+        _ => format!("{} is not armed", system.name),
+    }
+}
+
+fn unknown_machine(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
+    let who = deciding
+        .facts
+        .mac
+        .map_or_else(|| "a machine without a name".to_owned(), |mac| mac.to_string());
+    if deciding.world.config.unknown == Unknown::Menu {
+        let entries = menu_entries(deciding);
+        deciding.trace.held(
+            "unknown machine",
+            format!("no system has {who}; [server] unknown = \"menu\""),
+        );
+        return Answer::Script(Box::new(Script::Menu(Menu {
+            dialect,
+            firmware: deciding.facts.firmware,
+            entries,
+            timeout_ms: MENU_TIMEOUT,
+        })));
+    }
+    local(deciding, dialect, "unknown machine", format!("no system has {who}"))
+}
+
+fn menu_entries(deciding: &Deciding<'_>) -> Vec<MenuEntry> {
+    let first = deciding.world.config.menu_default.as_ref();
+    let mut entries: Vec<MenuEntry> = deciding
+        .world
+        .inventory
+        .profiles()
+        .filter_map(|profile| {
+            let resolved = inventory::resolve_profile(&deciding.world.inventory, profile.name.as_str()).ok()?;
+            resolved.enable_menu.then(|| MenuEntry {
+                title: profile.name.to_string(),
+                profile: profile.name.clone(),
+            })
+        })
+        .collect();
+    entries.sort_by_key(|entry| (Some(&entry.profile) != first, entry.profile.clone()));
+    entries
+}
+
+fn local(deciding: &mut Deciding<'_>, dialect: Dialect, rule: &str, why: impl Into<String>) -> Answer {
+    let because = why.into();
+    deciding.trace.held(rule, because.clone());
+    Answer::Script(Box::new(Script::Local {
+        dialect,
+        firmware: deciding.facts.firmware,
+        because,
+    }))
+}
+
+/// Gathers what the loader needs, or says what is missing.
+fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System, mac: Mac) -> Result<Launch, String> {
+    let world = deciding.world;
+    let resolved =
+        inventory::resolve_system(&world.inventory, system.name.as_str()).map_err(|broken| broken.to_string())?;
+    let distro = &resolved.distro;
+    let media = world
+        .assets
+        .media
+        .get(&distro.name)
+        .ok_or_else(|| format!("the files of distro {} were not looked at yet", distro.name))?;
+    for file in std::iter::once(&media.kernel).chain(&media.initrd) {
+        file.as_ref()
+            .map_err(|problem| format!("distro {}: {problem}", distro.name))?;
+    }
+    let base = deciding.base_url();
+    let file_url = |path: &str, stand_in: &str| match &distro.tree {
+        Some(_) => format!("{base}/{}", paths::tree(&distro.name, path)),
+        None => format!("{base}/{}", paths::tree(&distro.name, stand_in)),
+    };
+    let (options, removed) = options(deciding, &resolved, arm, system, mac);
+    Ok(Launch {
+        dialect,
+        firmware: deciding.facts.firmware,
+        system: system.name.clone(),
+        profile: system.profile.clone(),
+        kernel: file_url(&distro.kernel, "-/kernel"),
+        initrd: distro
+            .initrd
+            .iter()
+            .enumerate()
+            .map(|(place, path)| file_url(path, &format!("-/initrd{place}")))
+            .collect(),
+        options,
+        removed,
+    })
+}
+
+/// The installer's command line: what its family needs, then what the layers say, the nearer one winning key by key.
+fn options(
+    deciding: &Deciding<'_>,
+    resolved: &Resolved,
+    arm: &Arm,
+    system: &System,
+    mac: Mac,
+) -> (Vec<Entry>, Vec<inventory::Removed>) {
+    let own = &resolved.kernel_options;
+    let mut entries = signature_options(deciding, resolved, arm, system, mac);
+    entries.retain(|entry| !own.entries.iter().any(|own| own.key == entry.key));
+    let (gone, kept): (Vec<Entry>, Vec<Entry>) = entries
+        .into_iter()
+        .partition(|entry| own.removed.iter().any(|removed| removed.key == entry.key));
+    let mut removed = own.removed.clone();
+    for entry in gone {
+        for removal in removed.iter_mut().filter(|removal| removal.key == entry.key) {
+            removal.set_by = entry.layer.clone();
+        }
+    }
+    let mut entries = kept;
+    entries.extend(own.entries.iter().cloned());
+    (entries, removed)
+}
+
+fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, arm: &Arm, system: &System, mac: Mac) -> Vec<Entry> {
+    let world = deciding.world;
+    let distro = &resolved.distro;
+    let Some((name, signature)) = distro.signature.as_ref().zip(world.assets.signature_of(distro)) else {
+        return Vec::new();
+    };
+    let Some(args) = signature.args_for(&distro.os_version) else {
+        return Vec::new();
+    };
+    let base = deciding.base_url();
+    let hostname = system
+        .hostname
+        .as_ref()
+        .map_or_else(|| system.name.to_string(), |name| name.as_str().to_owned());
+    let (short, domain) = hostname.split_once('.').unwrap_or((&hostname, ""));
+    let subnet = deciding.facts.peer.and_then(|peer| world.config.subnet_of(peer));
+    let domain = if domain.is_empty() {
+        subnet.and_then(|subnet| subnet.domain.as_deref()).unwrap_or("")
+    } else {
+        domain
+    };
+    let values = [
+        (
+            "answer_url",
+            format!(
+                "{base}/{}",
+                paths::answers(&Token::derive(&world.key, &arm.id, TokenKind::Install))
+            ),
+        ),
+        (
+            "report_url",
+            format!(
+                "{base}/{}",
+                paths::report(&Token::derive(&world.key, &arm.id, TokenKind::Report))
+            ),
+        ),
+        ("tree", format!("{base}/{}", paths::tree(&distro.name, ""))),
+        ("base_url", base.clone()),
+        ("hostname", short.to_owned()),
+        ("domain", domain.to_owned()),
+        ("mac", mac.to_string()),
+        ("bootif", format!("01-{}", mac.dashed())),
+        ("dns", resolver(deciding, resolved).to_string()),
+        ("arch", distro.arch.to_string()),
+        ("version", distro.os_version.clone()),
+    ];
+    let layer = Layer::Signature(name.clone());
+    args.split_whitespace()
+        .map(|word| {
+            let word = fill(word, &values);
+            let (key, value) = match word.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (word, None),
+            };
+            Entry {
+                key,
+                values: value.map(|value| vec![value]),
+                layer: layer.clone(),
+            }
+        })
+        .collect()
+}
+
+/// A resolver for the installer. d-i stops at a question without one (distros-installers, Debian), so our own address stands in.
+fn resolver(deciding: &Deciding<'_>, resolved: &Resolved) -> Ipv4Addr {
+    let config = &deciding.world.config;
+    let own = resolved.name_servers.as_ref().and_then(|servers| servers.value.first());
+    let subnet = deciding
+        .facts
+        .peer
+        .and_then(|peer| config.subnet_of(peer))
+        .and_then(|subnet| subnet.dns.first());
+    own.or(subnet).copied().unwrap_or(deciding.facts.local)
+}
+
+/// Puts the values in for `{name}`. A name that is not known stays as it is; values are never read again.
+fn fill(word: &str, values: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let known = after.split_once('}').and_then(|(name, tail)| {
+            values
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (value, tail))
+        });
+        if let Some((value, tail)) = known {
+            text.push_str(value);
+            rest = tail;
+        } else {
+            text.push('{');
+            rest = after;
+        }
+    }
+    text.push_str(rest);
+    text
+}
