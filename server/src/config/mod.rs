@@ -1,6 +1,16 @@
 //! What is true of this server: the configuration after defaults, checks and parsing.
 //!
-//! Pure. `wire` says what the file may contain and turns it into [`Config`]; nothing here opens a file or asks the host.
+//! Pure. `wire` says what the file may contain and turns it into [`Config`]; nothing here opens a file or asks the host. The keys,
+//! what each expects and its default stand in one table, [`KEYS`], which feeds the parser, its messages and the man page.
+
+mod dump;
+mod keys;
+mod read;
+pub mod wire;
+
+pub use dump::dump;
+pub use keys::{KEYS, KeyDoc, Section};
+pub use wire::{ConfigError, Problem};
 
 use crate::model::{Binding, Defaults, Name, Span, Subnet};
 use ipnet::Ipv4Net;
@@ -64,6 +74,58 @@ pub struct Config {
     pub overrides: PathBuf,
     /// Menu entries' default order is by name; this one comes first.
     pub menu_default: Option<Name>,
+}
+
+impl Default for Config {
+    /// What holds without a configuration file: proxyDHCP on the interface of the default route.
+    fn default() -> Self {
+        Self {
+            state: PathBuf::from("/var/lib/cordwainer"),
+            interfaces: Vec::new(),
+            address: None,
+            allow: Vec::new(),
+            dhcp: DhcpMode::Proxy,
+            subnets: Vec::new(),
+            http_port: 80,
+            metrics_listen: None,
+            tftp_port: 69,
+            unknown: Unknown::Local,
+            defaults: Defaults {
+                timezone: "Etc/UTC".to_owned(),
+                locale: "en_US.UTF-8".to_owned(),
+                keyboard: "us".to_owned(),
+                ..Defaults::default()
+            },
+            arm_for: Span::seconds(4 * 3600),
+            install_timeout: Span::seconds(3600),
+            loader_paths: Vec::new(),
+            overrides: PathBuf::from("/etc/cordwainer"),
+            menu_default: None,
+        }
+    }
+}
+
+impl DhcpMode {
+    /// The word in the configuration file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Authoritative => "authoritative",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl Unknown {
+    /// The word in the configuration file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Menu => "menu",
+        }
+    }
 }
 
 impl Config {
