@@ -14,3 +14,5 @@
     unreachable_pub,
     reason = "tests stop at the first surprise"
 )]
+
+mod tidy;

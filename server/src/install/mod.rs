@@ -8,39 +8,12 @@ mod token;
 pub use step::{Act, Input, RETRIES, is_new_attempt, may_launch, step};
 pub use token::{ServerKey, Token, TokenKind};
 
+pub use crate::model::{Arm, ArmId};
 use crate::model::{Firmware, Mac, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-
-/// Names one arming for ever; both tokens derive from it. Lower-case letters and digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ArmId(pub String);
-
-impl ArmId {
-    /// An id from 64 random bits: 13 letters and digits.
-    #[must_use]
-    pub fn random(bits: u64) -> Self {
-        Self(token::base32(&bits.to_be_bytes()))
-    }
-}
-
-/// An admin's wish that a machine be installed. Lives in inventory.db; only an admin makes one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Arm {
-    /// Names this arming.
-    pub id: ArmId,
-    /// The machine.
-    pub system: Name,
-    /// When it was armed.
-    pub at: Timestamp,
-    /// When the arming lapses if the machine has not come.
-    pub until: Timestamp,
-    /// Who armed it.
-    pub by: String,
-}
 
 /// Where an installation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

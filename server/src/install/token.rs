@@ -1,6 +1,7 @@
 //! The two tokens of an arming: one opens the installation's files, one only reports. Derived, never stored.
 
 use super::ArmId;
+use crate::model::base32;
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 use std::fmt;
@@ -99,24 +100,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(token)")
     }
-}
-
-/// RFC 4648 base32 in lower case without padding.
-pub(super) fn base32(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut text = String::new();
-    for chunk in bytes.chunks(5) {
-        let mut block = [0_u8; 8];
-        for (to, from) in block.iter_mut().skip(3).zip(chunk) {
-            *to = *from;
-        }
-        let bits = u64::from_be_bytes(block);
-        for shift in [35_u32, 30, 25, 20, 15, 10, 5, 0] {
-            let index = usize::try_from((bits >> shift) & 31).unwrap_or(0);
-            text.push(LETTERS.get(index).copied().map_or('a', char::from));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

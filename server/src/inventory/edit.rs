@@ -1,8 +1,7 @@
 //! `edit`: from what the admin wants to which rows change, or why not. CLI, import, apply and later faces build a [`Change`].
 
 use super::{Inventory, Row};
-use crate::install::Arm;
-use crate::model::{Kind, Name};
+use crate::model::{Arm, Kind, Name};
 
 /// A field assignment as it was typed: `kernel_options`, `"quiet console=ttyS0"`.
 pub type Assignment = (String, String);

@@ -10,8 +10,7 @@ pub use edit::{Assignment, Change, Refused, RowChange, edit};
 pub use fields::{FieldDoc, field_docs};
 pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
 
-use crate::install::Arm;
-use crate::model::{Defaults, Distro, Hostname, Kind, Mac, Name, Profile, System};
+use crate::model::{Arm, Defaults, Distro, Hostname, Kind, Mac, Name, Profile, System};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 

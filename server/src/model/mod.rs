@@ -3,6 +3,7 @@
 //! Pure. Nothing here knows another module of ours, a clock, a file or a socket.
 
 mod arch;
+mod arm;
 mod defaults;
 mod dict;
 mod inherit;
@@ -15,6 +16,7 @@ mod subnet;
 mod time;
 
 pub use arch::{Arch, ArchCode, BadArch, Firmware};
+pub use arm::{Arm, ArmId, base32};
 pub use defaults::Defaults;
 pub use dict::{BadDict, Dict, DictValue};
 pub use inherit::Inherit;
