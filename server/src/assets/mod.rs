@@ -2,6 +2,12 @@
 //!
 //! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
 
+mod glob;
+mod version;
+
+pub use glob::matches as glob_matches;
+pub use version::{check_rule, numbers, version_holds};
+
 use crate::model::{Distro, Name};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +54,8 @@ pub struct Assets {
     pub snippets: imbl::OrdMap<String, Arc<Template>>,
     /// Signatures of distro families, by name.
     pub signatures: imbl::OrdMap<Name, Arc<SignatureFacts>>,
+    /// Files that could not be used though they are there: (what, why and the remedy).
+    pub problems: Vec<(String, String)>,
 }
 
 /// What a family's signature file says of booting and installing; the detection rules stay in `distro`.
@@ -63,8 +71,21 @@ pub struct SignatureFacts {
     pub reboots_midway: bool,
     /// The name of the answer file in its URL: `ks.cfg`, `preseed.cfg`, `answer`, or a folder's main file (`user-data`).
     pub answer_file: String,
-    /// URL path prefixes below the tree whose first fetch means a stage: (prefix, stage word).
+    /// Paths below the tree whose first fetch means a stage: (pattern, stage word). `*` stands for anything within a path component,
+    /// `**` for anything; a pattern that ends in `/` stands for all below it. Judge them with [`SignatureFacts::stage_of`].
     pub inferred_stages: Vec<(String, String)>,
+}
+
+impl SignatureFacts {
+    /// The stage word that a fetch of `path` (below the tree, without a leading slash) means, if any.
+    #[must_use]
+    pub fn stage_of(&self, path: &str) -> Option<&str> {
+        let (_, stage) = self
+            .inferred_stages
+            .iter()
+            .find(|(pattern, _)| glob_matches(pattern, path))?;
+        Some(stage)
+    }
 }
 
 /// Kernel arguments that hold for some versions.
@@ -110,60 +131,5 @@ impl SignatureFacts {
             .iter()
             .find(|(when, _)| version_holds(when, version))
             .map(|(_, mib)| *mib)
-    }
-}
-
-/// Judges a version rule: `*`, or comparisons joined by commas (`>=8,<10`), number by number. `rhel9.4` counts as 9.4.
-#[must_use]
-pub fn version_holds(rule: &str, version: &str) -> bool {
-    let numbers = |text: &str| -> Vec<u64> {
-        text.trim_start_matches(|c: char| !c.is_ascii_digit())
-            .split('.')
-            .map_while(|part| {
-                part.chars()
-                    .take_while(char::is_ascii_digit)
-                    .collect::<String>()
-                    .parse()
-                    .ok()
-            })
-            .collect()
-    };
-    let have = numbers(version);
-    rule.split(',').map(str::trim).all(|rule| {
-        let at = rule.find(|c: char| c.is_ascii_digit()).unwrap_or(rule.len());
-        let (operator, bound) = rule.split_at_checked(at).unwrap_or((rule, ""));
-        let want = numbers(bound);
-        match operator.trim() {
-            "*" | "" if want.is_empty() => true,
-            ">=" => have >= want,
-            ">" => have > want,
-            "<=" => have <= want || have.starts_with(&want),
-            "<" => have < want,
-            "=" | "==" | "" => have.starts_with(&want),
-            _ => false,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version_holds;
-
-    #[test]
-    fn versions_compare_number_by_number() {
-        for (rule, version, holds) in [
-            ("*", "anything", true),
-            (">=9", "9.4", true),
-            (">=9", "10", true),
-            ("<8", "7.9", true),
-            ("<8", "8.1", false),
-            ("=7", "7.9", true),
-            ("=1", "10", false),
-            (">=8,<10", "rhel9", true),
-            (">=8,<10", "rhel10", false),
-            ("~9", "9", false),
-        ] {
-            assert_eq!(version_holds(rule, version), holds, "{rule} {version}");
-        }
     }
 }

@@ -82,14 +82,12 @@ fn infer_stage(deciding: &mut Deciding<'_>, distro: &Distro, path: &str) {
     } else if distro.initrd.iter().any(|initrd| initrd == path) || path.starts_with("-/initrd") {
         Some(Stage::Initrd)
     } else {
-        deciding.world.assets.signature_of(distro).and_then(|signature| {
-            signature
-                .inferred_stages
-                .iter()
-                .filter(|(prefix, _)| path.starts_with(prefix.as_str()))
-                .filter_map(|(_, word)| Stage::of(word))
-                .max()
-        })
+        deciding
+            .world
+            .assets
+            .signature_of(distro)
+            .and_then(|signature| signature.stage_of(path))
+            .and_then(Stage::of)
     };
     if let Some(stage) = inferred.filter(|stage| seen.stage.is_none_or(|furthest| *stage > furthest)) {
         deciding.effects.push(Effect::Install {
