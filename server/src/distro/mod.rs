@@ -1,1 +1,7 @@
-//! distro: being built.
+//! Distros: recognising a tree by its own metadata, and importing it.
+//!
+//! `signature`, `detect` and `plan` are pure: they judge a [`detect::Source`] (a folder today, an ISO through the same seam) by the rules
+//! of the files in `distros/`. [`tree`] opens and lists trees, [`import`] puts them where they can be served.
+
+pub mod detect;
+pub mod tree;
