@@ -113,8 +113,8 @@ impl Dict {
     }
 }
 
-/// Splits like a shell: blanks separate, quotes join, a backslash takes the next character as it is.
-fn words(text: &str) -> Result<Vec<String>, BadDict> {
+/// Splits like a shell: what `separates` says separates, quotes join, a backslash takes the next character as it is.
+pub(crate) fn words(text: &str, separates: fn(char) -> bool) -> Result<Vec<String>, BadDict> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut inside = false;
@@ -131,7 +131,7 @@ fn words(text: &str) -> Result<Vec<String>, BadDict> {
                 quote = Some(c);
                 inside = true;
             }
-            (None, c) if c.is_whitespace() => {
+            (None, c) if separates(c) => {
                 if std::mem::take(&mut inside) {
                     words.push(std::mem::take(&mut word));
                 }
@@ -157,7 +157,7 @@ impl FromStr for Dict {
 
     fn from_str(text: &str) -> Result<Self, BadDict> {
         let mut dict = Self::new();
-        for word in words(text)? {
+        for word in words(text, char::is_whitespace)? {
             match word.split_once('=') {
                 Some(("", _)) => return Err(BadDict::NoKey(word)),
                 Some((key, value)) => dict.add(key, value),
@@ -172,8 +172,9 @@ impl FromStr for Dict {
     }
 }
 
-fn quoted(text: &str) -> String {
-    if text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\')) || text.is_empty() {
+/// `text` as one word that [`words`] reads back.
+pub(crate) fn quoted(text: &str, separates: fn(char) -> bool) -> String {
+    if text.contains(|c: char| separates(c) || matches!(c, '"' | '\'' | '\\')) || text.is_empty() {
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
     } else {
         text.to_owned()
@@ -186,11 +187,15 @@ impl fmt::Display for Dict {
         let mut gap = "";
         for (key, value) in &self.0 {
             match value {
-                DictValue::Flag => write!(f, "{gap}{}", quoted(key))?,
+                DictValue::Flag => write!(f, "{gap}{}", quoted(key, char::is_whitespace))?,
                 DictValue::Deleted => write!(f, "{gap}!{key}")?,
                 DictValue::Values(values) => {
                     for value in values {
-                        let value = if value.is_empty() { String::new() } else { quoted(value) };
+                        let value = if value.is_empty() {
+                            String::new()
+                        } else {
+                            quoted(value, char::is_whitespace)
+                        };
                         write!(f, "{gap}{key}={value}")?;
                         gap = " ";
                     }

@@ -19,6 +19,7 @@ pub use arch::{Arch, ArchCode, BadArch, Firmware};
 pub use arm::{Arm, ArmId, base32};
 pub use defaults::Defaults;
 pub use dict::{BadDict, Dict, DictValue};
+pub(crate) use dict::{quoted, words};
 pub use inherit::Inherit;
 pub use lease::{Lease, LeaseState};
 pub use mac::{BadMac, Mac};
