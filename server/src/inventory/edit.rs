@@ -1,7 +1,7 @@
 //! `edit`: from what the admin wants to which rows change, or why not. CLI, import, apply and later faces build a [`Change`].
 
-use super::{Inventory, Row};
-use crate::model::{Arm, Kind, Name};
+use super::{Inventory, Row, check, plan};
+use crate::model::{Arm, Kind, Name, State};
 
 /// A field assignment as it was typed: `kernel_options`, `"quiet console=ttyS0"`.
 pub type Assignment = (String, String);
@@ -40,7 +40,8 @@ pub enum Change {
         /// Field assignments on the copy.
         fields: Vec<Assignment>,
     },
-    /// Give another name; children follow.
+    /// Give another name; children follow. A system's arming does not: what is known of its installation goes by the old name, so a
+    /// machine that was just installed would count as not yet come, and be wiped.
     Rename {
         /// Its kind.
         kind: Kind,
@@ -60,10 +61,14 @@ pub enum Change {
     },
     /// Put a whole object, as import and `apply` have it: added, or replaced.
     Put(Row),
-    /// Arm a system (DESIGN 6). `again` is needed after an installation that ended or was held.
+    /// Arm a system (DESIGN 6).
     Arm {
         /// The arming.
         arm: Arm,
+        /// The admin knows of the arming in force or of the installation that was, and wants another all the same (`--again`).
+        again: bool,
+        /// Where the machine stands now, by `install::state`.
+        state: State,
     },
     /// Withdraw the arming of a system.
     Disarm {
@@ -168,19 +173,26 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`], with the remedy.
 pub fn edit(inventory: &Inventory, change: Change) -> Result<Vec<RowChange>, Refused> {
-    let _ = inventory;
-    match change {
-        Change::Put(row) => Ok(vec![RowChange::Put(row)]),
-        Change::Arm { arm } => Ok(vec![RowChange::Put(Row::Arm(arm.into()))]),
-        Change::Disarm { system } => Ok(vec![RowChange::Disarm(system)]),
-        Change::Add { kind, name, .. }
-        | Change::Edit { kind, name, .. }
-        | Change::Copy { kind, name, .. }
-        | Change::Rename { kind, name, .. }
-        | Change::Remove { kind, name, .. } => Err(Refused::Unknown {
-            kind,
-            name: name.to_string(),
-            near: None,
-        }),
-    }
+    edit_all(inventory, [change])
 }
+
+/// Judges several changes as one: each sees what those before it did, and whether references hold and nothing is claimed twice is
+/// judged at the end, so that two systems may swap their addresses and a document may name its objects in any order.
+///
+/// # Errors
+/// [`Refused`] of the first that cannot be done; then none is.
+pub fn edit_all(inventory: &Inventory, changes: impl IntoIterator<Item = Change>) -> Result<Vec<RowChange>, Refused> {
+    let mut after = inventory.clone();
+    let mut rows = Vec::new();
+    for change in changes {
+        for row in plan::plan(&after, change)? {
+            after.apply(row.clone());
+            rows.push(row);
+        }
+    }
+    check::check(inventory, &after, &rows)?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,11 @@
 //! The fields of each kind of object as users name them: one table feeds `edit`, the CLI's options and help, reports and exports.
+//!
+//! Pure. Never knows what a field resolves to; it shows and sets what the object itself says.
 
-use crate::model::Kind;
+use super::value::{self, Shown, Value};
+use super::{Assignment, Refused, Row};
+use crate::model::{Distro, Inherit, Kind, Name, Parent, Profile, System, Tree};
+use std::path::PathBuf;
 
 /// One field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,11 +16,471 @@ pub struct FieldDoc {
     pub aliases: &'static [&'static str],
     /// One line for help and man page.
     pub help: &'static str,
+    /// What its value looks like.
+    pub shape: Shape,
+    /// True when it belongs to one interface of a system, which `interface` selects.
+    pub of_interface: bool,
+}
+
+/// What a field's value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A word or a sentence.
+    Text,
+    /// Words separated by blanks or commas.
+    List,
+    /// `k=v k2 "k3=v w"`; `--in-place` changes single keys.
+    Dict,
+    /// 1 or 0.
+    Flag,
+    /// No value of the object: it selects, deletes or renames an interface.
+    Selector,
+}
+
+/// One field of an object with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldValue {
+    /// The field; `name` comes first and is in no table.
+    pub field: &'static str,
+    /// The interface that it belongs to.
+    pub interface: Option<Name>,
+    /// The value. Its `Display` is the text that sets it again.
+    pub value: Shown,
+}
+
+/// Shows a field of an object; the name selects the interface.
+type Show<T> = fn(&T, Option<&Name>) -> Shown;
+/// Sets a field of an object from text.
+type Read<T> = fn(&mut T, &Name, &str, bool) -> Result<(), String>;
+
+/// How to show and to set one field.
+struct Access<T: 'static> {
+    show: Show<T>,
+    read: Read<T>,
+}
+
+/// Makes the table of one kind: what users read of each field, and beside it how to reach the field.
+macro_rules! fields {
+    (@aliases) => { &[] };
+    (@aliases $($alias:literal)+) => { &[$($alias),+] };
+    (@check) => { |_| Ok(()) };
+    (@check $check:path) => { $check };
+    (@of_interface own) => { false };
+    (@of_interface interface) => { true };
+    (@access $object:ty, own, $field:ident, $check:expr) => {
+        Access {
+            show: |object: &$object, _| object.$field.show(),
+            read: |object: &mut $object, _, text, in_place| {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(text)?;
+                object.$field.read(text, in_place)
+            },
+        }
+    };
+    (@access $object:ty, interface, $field:ident, $check:expr) => {
+        Access {
+            show: |object: &$object, name| {
+                name.and_then(|name| object.interfaces.get(name))
+                    .map_or(Shown::Nothing, |interface| interface.$field.show())
+            },
+            read: |object: &mut $object, name, text, in_place| {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(text)?;
+                // Clearing what is not there makes no interface.
+                if text.is_empty() && !object.interfaces.contains_key(name) {
+                    return Ok(());
+                }
+                object.interfaces.entry(name.clone()).or_default().$field.read(text, in_place)
+            },
+        }
+    };
+    (@access $object:ty, own, ($show:expr, $read:expr), $check:expr) => {
+        Access { show: $show, read: $read }
+    };
+    ($docs:ident $access:ident $object:ty {
+        $($name:literal $([$($alias:literal)+])? $owner:ident $shape:ident $help:literal => $field:tt $(checked $check:path)?;)*
+    }) => {
+        const $docs: &[FieldDoc] = &[$(FieldDoc {
+            name: $name,
+            aliases: fields!(@aliases $($($alias)+)?),
+            help: $help,
+            shape: Shape::$shape,
+            of_interface: fields!(@of_interface $owner),
+        }),*];
+        const $access: &[Access<$object>] = &[
+            $(fields!(@access $object, $owner, $field, fields!(@check $($check)?))),*
+        ];
+    };
+}
+
+fields! { DISTRO_DOCS DISTRO Distro {
+    "arch" own Text "Processor: x86_64, i386, aarch64, ppc64le, s390x" => arch;
+    "breed" own Text "Family: redhat, debian, ubuntu, suse, ..." => breed checked value::word;
+    "os_version" ["osversion"] own Text "Version within the family: rhel9, 12, ..." => os_version checked value::word;
+    "kernel" own Text "Path of the kernel: below the tree, or absolute without one" => kernel checked value::kernel;
+    "initrd" own List "Paths of the initrds, in the loader's order" => initrd checked value::climbless;
+    "tree" own Text "Folder that is served as /d/NAME/" => (|distro: &Distro, _| show_tree(distro), |distro: &mut Distro, _, text, _| read_tree(distro, text));
+    "signature" own Text "Signature that supplies kernel arguments and habits of the family" => signature;
+    "kernel_options" ["kopts"] own Dict "Kernel command line of the installer" => kernel_options;
+    "kernel_options_post" ["kopts_post"] own Dict "Kernel command line of the installed system" => kernel_options_post;
+    "autoinstall_meta" ["ks_meta" "ksmeta"] own Dict "Variables of the answer-file template" => autoinstall_meta;
+    "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; empty: the server chooses" => boot_loaders checked value::loaders;
+    "comment" own Text "Free text" => comment;
+    "owners" own List "Free words" => owners;
+}}
+
+fields! { PROFILE_DOCS PROFILE Profile {
+    "distro" own Text "The distro it installs" => (|profile: &Profile, _| show_distro(profile), |profile: &mut Profile, _, text, _| read_distro(profile, text));
+    "parent" ["inherit"] own Text "The profile it refines, instead of a distro" => (|profile: &Profile, _| show_parent(profile), |profile: &mut Profile, _, text, _| read_parent(profile, text));
+    "autoinstall" ["kickstart" "autoinst"] own Text "Answer-file template below kickstarts/" => autoinstall checked value::below;
+    "autoinstall_meta" ["ks_meta" "ksmeta"] own Dict "Variables of the answer-file template" => autoinstall_meta;
+    "kernel_options" ["kopts"] own Dict "Kernel command line of the installer" => kernel_options;
+    "kernel_options_post" ["kopts_post"] own Dict "Kernel command line of the installed system" => kernel_options_post;
+    "name_servers" ["nameservers"] own List "Resolvers of the installed system" => name_servers;
+    "name_servers_search" ["nameservers_search"] own List "Search domains" => name_servers_search checked value::domains;
+    "proxy" own Text "Proxy URL of the installer" => proxy checked value::proxy;
+    "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; the first that fits" => boot_loaders checked value::loaders;
+    "enable_menu" own Flag "Show it in the boot menu" => enable_menu;
+    "comment" own Text "Free text" => comment;
+    "owners" own List "Free words" => owners;
+}}
+
+fields! { SYSTEM_DOCS SYSTEM System {
+    "profile" own Text "The profile that installs it" => profile;
+    "hostname" own Text "Host name" => hostname;
+    "gateway" own Text "Router of the installed system" => gateway;
+    "autoinstall" ["kickstart" "autoinst"] own Text "Answer-file template below kickstarts/" => autoinstall checked value::below;
+    "autoinstall_meta" ["ks_meta" "ksmeta"] own Dict "Variables of the answer-file template" => autoinstall_meta;
+    "kernel_options" ["kopts"] own Dict "Kernel command line of the installer" => kernel_options;
+    "kernel_options_post" ["kopts_post"] own Dict "Kernel command line of the installed system" => kernel_options_post;
+    "name_servers" ["nameservers"] own List "Resolvers of the installed system" => name_servers;
+    "name_servers_search" ["nameservers_search"] own List "Search domains" => name_servers_search checked value::domains;
+    "proxy" own Text "Proxy URL of the installer" => proxy checked value::proxy;
+    "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; the first that fits" => boot_loaders checked value::loaders;
+    "status" own Text "production, testing, ..." => status;
+    "comment" own Text "Free text" => comment;
+    "owners" own List "Free words" => owners;
+    "interface" own Selector "The interface that the following options are about (default: `default`, or the only one)" => (|_: &System, _| Shown::Nothing, |_: &mut System, _, _, _| Ok(()));
+    "delete_interface" own Selector "Take this interface out" => (|_: &System, _| Shown::Nothing, |system: &mut System, selected, text, _| delete_interface(system, selected, text));
+    "rename_interface" own Selector "Give the selected interface this name" => (|_: &System, _| Shown::Nothing, |system: &mut System, selected, text, _| rename_interface(system, selected, text));
+    "mac_address" ["mac" "macaddress"] interface Text "Hardware address" => mac_address;
+    "ip_address" ["ip" "ipaddress"] interface Text "IPv4 address; with authoritative DHCP a reservation" => ip_address;
+    "netmask" ["subnet"] interface Text "Netmask of a static address" => netmask checked value::netmask;
+    "if_gateway" ["ifgateway"] interface Text "Router of this interface" => if_gateway;
+    "static" ["is_static"] interface Flag "The installed system keeps the address without DHCP" => is_static;
+    "dns_name" ["dnsname"] interface Text "Name of this interface in DNS" => dns_name;
+}}
+
+fn name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error: crate::model::BadName| error.to_string())
+}
+
+fn show_tree(distro: &Distro) -> Shown {
+    distro
+        .tree
+        .as_ref()
+        .map_or(Shown::Nothing, |tree| Shown::Text(tree.root.display().to_string()))
+}
+
+fn read_tree(distro: &mut Distro, text: &str) -> Result<(), String> {
+    value::climbless(text)?;
+    if text.is_empty() {
+        distro.tree = None;
+        return Ok(());
+    }
+    if !text.starts_with('/') {
+        return Err(format!(
+            "`{}` is not absolute; write the folder from /",
+            value::cut(text)
+        ));
+    }
+    let root = PathBuf::from(text);
+    // A folder that somebody named is theirs: only import, which made a copy, may say that it is ours to remove.
+    if distro.tree.as_ref().is_none_or(|tree| tree.root != root) {
+        distro.tree = Some(Tree { root, in_place: true });
+    }
+    Ok(())
+}
+
+fn show_distro(profile: &Profile) -> Shown {
+    match &profile.parent {
+        Parent::Distro(name) => Shown::Text(name.to_string()),
+        Parent::Profile(_) => Shown::Nothing,
+    }
+}
+
+fn read_distro(profile: &mut Profile, text: &str) -> Result<(), String> {
+    profile.parent = Parent::Distro(name(text)?);
+    Ok(())
+}
+
+fn show_parent(profile: &Profile) -> Shown {
+    match &profile.parent {
+        Parent::Profile(name) => Shown::Text(name.to_string()),
+        Parent::Distro(_) => Shown::Nothing,
+    }
+}
+
+fn read_parent(profile: &mut Profile, text: &str) -> Result<(), String> {
+    profile.parent = Parent::Profile(name(text)?);
+    Ok(())
+}
+
+fn no_interface(system: &System, wanted: &str) -> String {
+    let have: Vec<&str> = system.interfaces.keys().map(Name::as_str).collect();
+    format!(
+        "system `{}` has no interface `{}`; it has {}",
+        system.name,
+        value::cut(wanted),
+        if have.is_empty() {
+            "none".to_owned()
+        } else {
+            have.join(", ")
+        }
+    )
+}
+
+fn delete_interface(system: &mut System, selected: &Name, text: &str) -> Result<(), String> {
+    // Cobbler's is a flag beside --interface; a name says the same in one word.
+    let wanted = match text {
+        "" | "1" | "true" => selected.as_str(),
+        text => text,
+    };
+    if system.interfaces.remove(wanted).is_none() {
+        return Err(no_interface(system, wanted));
+    }
+    Ok(())
+}
+
+fn rename_interface(system: &mut System, selected: &Name, text: &str) -> Result<(), String> {
+    let new = name(text)?;
+    if system.interfaces.contains_key(&new) && new != *selected {
+        return Err(format!(
+            "system `{}` has an interface `{new}`; delete it first",
+            system.name
+        ));
+    }
+    let Some(interface) = system.interfaces.remove(selected) else {
+        return Err(no_interface(system, selected.as_str()));
+    };
+    system.interfaces.insert(new, interface);
+    Ok(())
 }
 
 /// The fields of a kind, in the order that a report shows them.
 #[must_use]
 pub fn field_docs(kind: Kind) -> &'static [FieldDoc] {
-    let _ = kind;
-    &[]
+    match kind {
+        Kind::Distro => DISTRO_DOCS,
+        Kind::Profile => PROFILE_DOCS,
+        Kind::System => SYSTEM_DOCS,
+    }
+}
+
+/// The field that `typed` names: by name or alias, dashes as underscores.
+///
+/// # Errors
+/// [`Refused::NoField`] with the nearest field; for `name` and `netboot_enabled`, which are no fields, what to do instead.
+pub fn field(kind: Kind, typed: &str) -> Result<&'static FieldDoc, Refused> {
+    let wanted = typed.trim_start_matches('-').replace('-', "_").to_ascii_lowercase();
+    let docs = field_docs(kind);
+    if let Some(doc) = docs
+        .iter()
+        .find(|doc| doc.name == wanted || doc.aliases.contains(&wanted.as_str()))
+    {
+        return Ok(doc);
+    }
+    let why = match (wanted.as_str(), kind) {
+        ("netboot_enabled" | "netboot", Kind::System) => {
+            "a machine is installed only while it is armed; use `cordwainer system arm NAME` or `system disarm NAME`"
+        }
+        ("name", _) => "a name is changed by rename, not by edit; use `rename --name OLD --newname NEW`",
+        _ => {
+            let near = docs
+                .iter()
+                .flat_map(|doc| std::iter::once(&doc.name).chain(doc.aliases))
+                .map(|name| (strsim::damerau_levenshtein(name, &wanted), *name))
+                .min()
+                .filter(|(distance, name)| *distance <= 1_usize.max(name.len() / 3))
+                .map(|(_, name)| name.to_owned());
+            return Err(Refused::NoField {
+                kind,
+                field: value::cut(typed),
+                near,
+            });
+        }
+    };
+    Err(Refused::BadValue {
+        field: wanted,
+        why: why.to_owned(),
+    })
+}
+
+fn access<T>(docs: &[FieldDoc], table: &'static [Access<T>], field: &FieldDoc) -> Option<&'static Access<T>> {
+    docs.iter()
+        .zip(table)
+        .find(|(doc, _)| doc.name == field.name)
+        .map(|(_, access)| access)
+}
+
+fn set<T>(
+    object: &mut T,
+    docs: &[FieldDoc],
+    table: &'static [Access<T>],
+    doc: &FieldDoc,
+    interface: &Name,
+    (text, in_place): (&str, bool),
+) -> Result<(), Refused> {
+    access(docs, table, doc).map_or(Ok(()), |access| {
+        (access.read)(object, interface, text, in_place).map_err(|why| Refused::BadValue {
+            field: doc.name.to_owned(),
+            why,
+        })
+    })
+}
+
+/// The interface name that is meant when none is given and there is none yet.
+fn default_interface() -> Result<Name, Refused> {
+    "default"
+        .parse()
+        .map_err(|error: crate::model::BadName| Refused::BadValue {
+            field: "interface".to_owned(),
+            why: error.to_string(),
+        })
+}
+
+/// Sets the fields of a distro.
+pub(super) fn assign_distro(distro: &mut Distro, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    let none = default_interface()?;
+    for (typed, text) in fields {
+        let doc = field(Kind::Distro, typed)?;
+        set(distro, DISTRO_DOCS, DISTRO, doc, &none, (text, in_place))?;
+    }
+    Ok(())
+}
+
+/// Sets the fields of a profile.
+pub(super) fn assign_profile(profile: &mut Profile, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    let none = default_interface()?;
+    for (typed, text) in fields {
+        let doc = field(Kind::Profile, typed)?;
+        set(profile, PROFILE_DOCS, PROFILE, doc, &none, (text, in_place))?;
+    }
+    Ok(())
+}
+
+/// Sets the fields of a system. `interface` selects for what follows it, and the first one also for what stands before it, so that the
+/// order of options on a command line does not matter.
+pub(super) fn assign_system(system: &mut System, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    let mut selected = None;
+    for (typed, text) in fields {
+        if field(Kind::System, typed)?.name == "interface" {
+            selected = Some(interface_name(text)?);
+            break;
+        }
+    }
+    for (typed, text) in fields {
+        let doc = field(Kind::System, typed)?;
+        if doc.name == "interface" {
+            selected = Some(interface_name(text)?);
+            continue;
+        }
+        let interface = match (&selected, doc.of_interface || doc.shape == Shape::Selector) {
+            (Some(name), _) => name.clone(),
+            (None, true) => implied_interface(system, doc)?,
+            (None, false) => default_interface()?,
+        };
+        set(system, SYSTEM_DOCS, SYSTEM, doc, &interface, (text, in_place))?;
+        if doc.name == "rename_interface" && selected.is_some() {
+            selected = Some(interface_name(text)?);
+        }
+    }
+    Ok(())
+}
+
+fn interface_name(text: &str) -> Result<Name, Refused> {
+    name(text).map_err(|why| Refused::BadValue {
+        field: "interface".to_owned(),
+        why,
+    })
+}
+
+fn implied_interface(system: &System, doc: &FieldDoc) -> Result<Name, Refused> {
+    let default = default_interface()?;
+    let mut names = system.interfaces.keys();
+    match (names.next(), names.next()) {
+        (None, _) => Ok(default),
+        (Some(only), None) => Ok(only.clone()),
+        _ if system.interfaces.contains_key(&default) => Ok(default),
+        // `delete_interface eth1` says which one by itself.
+        _ if doc.name == "delete_interface" => Ok(default),
+        _ => Err(Refused::BadValue {
+            field: doc.name.to_owned(),
+            why: format!(
+                "system `{}` has the interfaces {}; say which with --interface",
+                system.name,
+                system
+                    .interfaces
+                    .keys()
+                    .map(Name::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        }),
+    }
+}
+
+fn shown<T>(object: &T, docs: &'static [FieldDoc], table: &[Access<T>], interface: Option<&Name>) -> Vec<FieldValue> {
+    docs.iter()
+        .zip(table)
+        .filter(|(doc, _)| doc.shape != Shape::Selector && doc.of_interface == interface.is_some())
+        .map(|(doc, access)| FieldValue {
+            field: doc.name,
+            interface: interface.cloned(),
+            value: (access.show)(object, interface),
+        })
+        .collect()
+}
+
+/// Every field of an object with its own value, `name` first, then the interfaces. An arming has none.
+#[must_use]
+pub fn field_values(row: &Row) -> Vec<FieldValue> {
+    let (name, values) = match row {
+        Row::Distro(distro) => (&distro.name, shown(&**distro, DISTRO_DOCS, DISTRO, None)),
+        Row::Profile(profile) => (&profile.name, shown(&**profile, PROFILE_DOCS, PROFILE, None)),
+        Row::System(system) => {
+            let mut values = shown(&**system, SYSTEM_DOCS, SYSTEM, None);
+            for interface in system.interfaces.keys() {
+                values.extend(shown(&**system, SYSTEM_DOCS, SYSTEM, Some(interface)));
+            }
+            (&system.name, values)
+        }
+        Row::Arm(_) => return Vec::new(),
+    };
+    let mut all = vec![FieldValue {
+        field: "name",
+        interface: None,
+        value: Shown::Text(name.to_string()),
+    }];
+    all.extend(values);
+    all
+}
+
+/// What stands in a required field until its value is read.
+pub(super) fn empty_profile(name: Name, parent: Parent) -> Profile {
+    Profile {
+        name,
+        parent,
+        autoinstall: Inherit::Inherit,
+        autoinstall_meta: crate::model::Dict::new(),
+        kernel_options: crate::model::Dict::new(),
+        kernel_options_post: crate::model::Dict::new(),
+        name_servers: Inherit::Inherit,
+        name_servers_search: Inherit::Inherit,
+        proxy: Inherit::Inherit,
+        boot_loaders: Inherit::Inherit,
+        enable_menu: Inherit::Inherit,
+        comment: String::new(),
+        owners: Vec::new(),
+    }
 }

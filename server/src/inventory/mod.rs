@@ -2,13 +2,21 @@
 //!
 //! Pure. Readers hold an `Arc<Inventory>`; a change makes a new one that shares all it did not touch.
 
+mod check;
+pub mod document;
 mod edit;
 mod fields;
+mod flatten;
+mod plan;
 mod resolve;
+mod value;
 
-pub use edit::{Assignment, Change, Refused, RowChange, edit};
-pub use fields::{FieldDoc, field_docs};
+pub use check::{Claim, claims, nearest};
+pub use edit::{Assignment, Change, Refused, RowChange, edit, edit_all};
+pub use fields::{FieldDoc, FieldValue, Shape, field, field_docs, field_values};
+pub use flatten::flatten;
 pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
+pub use value::Shown;
 
 use crate::model::{Arm, Defaults, Distro, Hostname, Kind, Mac, Name, Profile, System};
 use std::net::Ipv4Addr;
@@ -117,19 +125,12 @@ impl Inventory {
             }
             Row::System(system) => {
                 self.unindex(&system.name);
-                for interface in system.interfaces.values() {
-                    if let Some(mac) = interface.mac_address {
-                        self.by_mac.insert(mac, system.name.clone());
-                    }
-                    if let Some(address) = interface.ip_address {
-                        self.by_address.insert(address, system.name.clone());
-                    }
-                    if let Some(name) = &interface.dns_name {
-                        self.by_hostname.insert(name.clone(), system.name.clone());
-                    }
-                }
-                if let Some(name) = &system.hostname {
-                    self.by_hostname.insert(name.clone(), system.name.clone());
+                for claim in claims(&system) {
+                    match claim {
+                        Claim::Mac(mac) => self.by_mac.insert(mac, system.name.clone()),
+                        Claim::Address(address) => self.by_address.insert(address, system.name.clone()),
+                        Claim::Hostname(host) => self.by_hostname.insert(host, system.name.clone()),
+                    };
                 }
                 self.systems.insert(system.name.clone(), system);
             }
@@ -163,23 +164,77 @@ impl Inventory {
         self.arms.remove(name);
     }
 
+    /// Takes in what [`edit`] or a poll of the store gave.
+    pub fn apply(&mut self, change: RowChange) {
+        match change {
+            RowChange::Put(row) => self.put(row),
+            RowChange::Remove(kind, name) => self.remove(kind, name.as_str()),
+            RowChange::Disarm(name) => self.disarm(name.as_str()),
+        }
+    }
+
+    /// The object of that kind and name.
+    #[must_use]
+    pub fn row(&self, kind: Kind, name: &str) -> Option<Row> {
+        match kind {
+            Kind::Distro => self.distro(name).cloned().map(Row::Distro),
+            Kind::Profile => self.profile(name).cloned().map(Row::Profile),
+            Kind::System => self.system(name).cloned().map(Row::System),
+        }
+    }
+
+    /// The names of all objects of a kind, in order.
+    pub fn names(&self, kind: Kind) -> Box<dyn Iterator<Item = &Name> + '_> {
+        match kind {
+            Kind::Distro => Box::new(self.distros.keys()),
+            Kind::Profile => Box::new(self.profiles.keys()),
+            Kind::System => Box::new(self.systems.keys()),
+        }
+    }
+
+    /// Takes the system's entries out of the indexes. What another system has taken over meanwhile stays with it: rows of one
+    /// commit arrive in any order.
     fn unindex(&mut self, name: &Name) {
         let Some(old) = self.systems.get(name).cloned() else {
             return;
         };
-        for interface in old.interfaces.values() {
-            if let Some(mac) = interface.mac_address {
-                self.by_mac.remove(&mac);
-            }
-            if let Some(address) = interface.ip_address {
-                self.by_address.remove(&address);
-            }
-            if let Some(name) = &interface.dns_name {
-                self.by_hostname.remove(name);
+        for claim in claims(&old) {
+            match claim {
+                Claim::Mac(mac) if self.by_mac.get(&mac) == Some(name) => {
+                    self.by_mac.remove(&mac);
+                }
+                Claim::Address(address) if self.by_address.get(&address) == Some(name) => {
+                    self.by_address.remove(&address);
+                }
+                Claim::Hostname(host) if self.by_hostname.get(&host) == Some(name) => {
+                    self.by_hostname.remove(&host);
+                }
+                Claim::Mac(_) | Claim::Address(_) | Claim::Hostname(_) => {}
             }
         }
-        if let Some(name) = &old.hostname {
-            self.by_hostname.remove(name);
+    }
+}
+
+impl Row {
+    /// The object's kind; none for an arming.
+    #[must_use]
+    pub const fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Distro(_) => Some(Kind::Distro),
+            Self::Profile(_) => Some(Kind::Profile),
+            Self::System(_) => Some(Kind::System),
+            Self::Arm(_) => None,
+        }
+    }
+
+    /// The object's name, or the name of the system that is armed.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Distro(distro) => &distro.name,
+            Self::Profile(profile) => &profile.name,
+            Self::System(system) => &system.name,
+            Self::Arm(arm) => &arm.system,
         }
     }
 }

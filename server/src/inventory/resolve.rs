@@ -1,7 +1,7 @@
 //! Inheritance: settings < signature < distro < profile < sub-profile < system, each value with the layer that it came from.
 
 use super::Inventory;
-use crate::model::{Distro, Kind, Name, Profile, System};
+use crate::model::{Dict, DictValue, Distro, Inherit, Kind, Name, Parent, Profile, System};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -123,11 +123,8 @@ pub enum Broken {
 /// # Errors
 /// [`Broken`] when it, a profile or the distro is missing.
 pub fn resolve_system(inventory: &Inventory, name: &str) -> Result<Resolved, Broken> {
-    let _ = inventory;
-    Err(Broken::Unknown {
-        kind: Kind::System,
-        name: name.to_owned(),
-    })
+    let system = inventory.system(name).ok_or_else(|| unknown(Kind::System, name))?;
+    resolve(inventory, system.profile.as_str(), Some(system))
 }
 
 /// Resolves the profile `name` for itself.
@@ -135,9 +132,229 @@ pub fn resolve_system(inventory: &Inventory, name: &str) -> Result<Resolved, Bro
 /// # Errors
 /// [`Broken`] when it, a parent or the distro is missing.
 pub fn resolve_profile(inventory: &Inventory, name: &str) -> Result<Resolved, Broken> {
-    let _ = inventory;
-    Err(Broken::Unknown {
-        kind: Kind::Profile,
+    resolve(inventory, name, None)
+}
+
+fn unknown(kind: Kind, name: &str) -> Broken {
+    Broken::Unknown {
+        kind,
         name: name.to_owned(),
+    }
+}
+
+/// The profiles from `name` down to the one on a distro, and the distro.
+fn chain(inventory: &Inventory, name: &str) -> Result<(Vec<Arc<Profile>>, Arc<Distro>), Broken> {
+    let mut profiles: Vec<Arc<Profile>> = Vec::new();
+    let mut wanted = name.to_owned();
+    loop {
+        let profile = inventory
+            .profile(&wanted)
+            .ok_or_else(|| unknown(Kind::Profile, &wanted))?;
+        if profiles.iter().any(|seen| seen.name == profile.name) {
+            return Err(Broken::Cycle(profile.name.clone()));
+        }
+        profiles.push(Arc::clone(profile));
+        match &profile.parent {
+            Parent::Profile(parent) => wanted = parent.to_string(),
+            Parent::Distro(distro) => {
+                let distro = inventory
+                    .distro(distro.as_str())
+                    .ok_or_else(|| unknown(Kind::Distro, distro.as_str()))?;
+                return Ok((profiles, Arc::clone(distro)));
+            }
+        }
+    }
+}
+
+/// The nearest own value, from the system over the profiles to what the root gives.
+struct Nearest<'a> {
+    system: Option<&'a System>,
+    profiles: &'a [Arc<Profile>],
+}
+
+impl Nearest<'_> {
+    fn of<T: Clone>(
+        &self,
+        of_system: fn(&System) -> &Inherit<T>,
+        of_profile: fn(&Profile) -> &Inherit<T>,
+    ) -> Option<Sourced<T>> {
+        let own = self.system.and_then(|system| {
+            Some(Sourced {
+                value: of_system(system).own()?.clone(),
+                layer: Layer::System(system.name.clone()),
+            })
+        });
+        own.or_else(|| {
+            self.profiles.iter().find_map(|profile| {
+                Some(Sourced {
+                    value: of_profile(profile).own()?.clone(),
+                    layer: Layer::Profile(profile.name.clone()),
+                })
+            })
+        })
+    }
+}
+
+/// What the root gives when it gives anything.
+fn rooted<T>(value: T, layer: Layer, is_empty: bool) -> Option<Sourced<T>> {
+    (!is_empty).then_some(Sourced { value, layer })
+}
+
+fn resolve(inventory: &Inventory, profile: &str, system: Option<&Arc<System>>) -> Result<Resolved, Broken> {
+    let (profiles, distro) = chain(inventory, profile)?;
+    let defaults = &inventory.defaults;
+    let nearest = Nearest {
+        system: system.map(|system| &**system),
+        profiles: &profiles,
+    };
+    // Lays one dictionary of every layer over the next, from the root.
+    let merged =
+        |settings: &Dict, of_distro: &Dict, of_profile: fn(&Profile) -> &Dict, of_system: fn(&System) -> &Dict| {
+            let mut merged = Merged::default();
+            merged.overlay(settings, &Layer::Settings);
+            merged.overlay(of_distro, &Layer::Distro(distro.name.clone()));
+            for profile in profiles.iter().rev() {
+                merged.overlay(of_profile(profile), &Layer::Profile(profile.name.clone()));
+            }
+            if let Some(system) = system {
+                merged.overlay(of_system(system), &Layer::System(system.name.clone()));
+            }
+            merged
+        };
+    let none = Dict::new();
+    Ok(Resolved {
+        autoinstall: nearest
+            .of(|system| &system.autoinstall, |profile| &profile.autoinstall)
+            .filter(|found| !found.value.is_empty()),
+        autoinstall_meta: merged(
+            &defaults.autoinstall_meta,
+            &distro.autoinstall_meta,
+            |profile| &profile.autoinstall_meta,
+            |system| &system.autoinstall_meta,
+        ),
+        kernel_options: merged(
+            &defaults.kernel_options,
+            &distro.kernel_options,
+            |profile| &profile.kernel_options,
+            |system| &system.kernel_options,
+        ),
+        kernel_options_post: merged(
+            &none,
+            &distro.kernel_options_post,
+            |profile| &profile.kernel_options_post,
+            |system| &system.kernel_options_post,
+        ),
+        name_servers: nearest
+            .of(|system| &system.name_servers, |profile| &profile.name_servers)
+            .or_else(|| {
+                let given = &defaults.name_servers;
+                rooted(given.clone(), Layer::Settings, given.is_empty())
+            }),
+        name_servers_search: nearest
+            .of(
+                |system| &system.name_servers_search,
+                |profile| &profile.name_servers_search,
+            )
+            .or_else(|| {
+                let given = &defaults.name_servers_search;
+                rooted(given.clone(), Layer::Settings, given.is_empty())
+            }),
+        proxy: nearest
+            .of(|system| &system.proxy, |profile| &profile.proxy)
+            .or_else(|| rooted(defaults.proxy.clone()?, Layer::Settings, false))
+            // An empty one is a wish too: no proxy, whatever an ancestor says.
+            .filter(|found| !found.value.is_empty()),
+        boot_loaders: nearest
+            .of(|system| &system.boot_loaders, |profile| &profile.boot_loaders)
+            .or_else(|| {
+                let given = &distro.boot_loaders;
+                rooted(given.clone(), Layer::Distro(distro.name.clone()), given.is_empty())
+            })
+            .filter(|found| !found.value.is_empty()),
+        enable_menu: profiles
+            .iter()
+            .find_map(|profile| profile.enable_menu.own().copied())
+            .unwrap_or(true),
+        system: system.cloned(),
+        profiles,
+        distro,
     })
 }
+
+impl Merged {
+    /// Lays a layer's keys over what is there: the later layer wins, `!key` deletes.
+    fn overlay(&mut self, dict: &Dict, layer: &Layer) {
+        for (key, value) in dict.iter() {
+            let old = self.entries.iter().position(|entry| entry.key == key);
+            let values = match value {
+                DictValue::Deleted => {
+                    if let Some(old) = old {
+                        let gone = self.entries.remove(old);
+                        self.removed.push(Removed {
+                            key: gone.key,
+                            set_by: gone.layer,
+                            removed_by: layer.clone(),
+                        });
+                    }
+                    continue;
+                }
+                DictValue::Flag => None,
+                DictValue::Values(values) => Some(values.clone()),
+            };
+            let entry = Entry {
+                key: key.to_owned(),
+                values,
+                layer: layer.clone(),
+            };
+            self.removed.retain(|removed| removed.key != key);
+            match old.and_then(|old| self.entries.get_mut(old)) {
+                Some(old) => *old = entry,
+                None => self.entries.push(entry),
+            }
+        }
+    }
+
+    /// The last value of `key`, when it has one.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        entry.values.as_ref()?.last().map(String::as_str)
+    }
+}
+
+/// As it would be written on a command line.
+impl fmt::Display for Merged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut dict = Dict::new();
+        for entry in &self.entries {
+            let value = entry.values.clone().map_or(DictValue::Flag, DictValue::Values);
+            dict.set(&entry.key, value);
+        }
+        dict.fmt(f)
+    }
+}
+
+impl Resolved {
+    /// The layer that wants the kernel option `key` gone, when the last word on it is `!key`: what a signature adds is added after
+    /// all layers spoke, so it must ask.
+    #[must_use]
+    pub fn kernel_option_deleted_by(&self, key: &str) -> Option<Layer> {
+        let of_system = self
+            .system
+            .iter()
+            .map(|system| (&system.kernel_options, Layer::System(system.name.clone())));
+        let of_profiles = self
+            .profiles
+            .iter()
+            .map(|profile| (&profile.kernel_options, Layer::Profile(profile.name.clone())));
+        let of_distro = (&self.distro.kernel_options, Layer::Distro(self.distro.name.clone()));
+        of_system
+            .chain(of_profiles)
+            .chain([of_distro])
+            .find_map(|(dict, layer)| Some((dict.get(key)?, layer)))
+            .and_then(|(value, layer)| (*value == DictValue::Deleted).then_some(layer))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::{Name, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Names one arming for ever; both tokens derive from it. Lower-case letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,4 +49,52 @@ pub fn base32(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Where an installation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nobody armed the machine: it boots from disk.
+    Idle,
+    /// Armed; the machine has not come yet.
+    Armed,
+    /// The installer's boot script was handed out to this machine.
+    Claimed,
+    /// The installer fetched its answer file.
+    Installing,
+    /// Done was reported.
+    Installed,
+    /// The installer reported a failure, or fell silent.
+    Failed,
+    /// It booted again after partitioning without done: local boot until an admin decides.
+    Held,
+}
+
+impl State {
+    /// The word as it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Armed => "armed",
+            Self::Claimed => "claimed",
+            Self::Installing => "installing",
+            Self::Installed => "installed",
+            Self::Failed => "failed",
+            Self::Held => "held",
+        }
+    }
+
+    /// True while the machine may still get the installer.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Armed | Self::Claimed | Self::Installing)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

@@ -16,7 +16,7 @@ mod subnet;
 mod time;
 
 pub use arch::{Arch, ArchCode, BadArch, Firmware};
-pub use arm::{Arm, ArmId, base32};
+pub use arm::{Arm, ArmId, State, base32};
 pub use defaults::Defaults;
 pub use dict::{BadDict, Dict, DictValue};
 pub(crate) use dict::{quoted, words};

@@ -1,0 +1,427 @@
+//! Tests of `edit`: what is written, what is refused and in which words.
+
+use super::*;
+use crate::model::{ArmId, Kind::Distro, Kind::Profile, Kind::System, Mac, Timestamp};
+
+fn fields(pairs: &[(&str, &str)]) -> Vec<Assignment> {
+    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn add(kind: Kind, of: &str, pairs: &[(&str, &str)]) -> Change {
+    Change::Add {
+        kind,
+        name: name(of),
+        fields: fields(pairs),
+    }
+}
+
+fn edited(kind: Kind, of: &str, pairs: &[(&str, &str)]) -> Change {
+    Change::Edit {
+        kind,
+        name: name(of),
+        fields: fields(pairs),
+        in_place: false,
+    }
+}
+
+fn done(inventory: &mut Inventory, change: Change) -> Result<(), Refused> {
+    for row in edit(inventory, change)? {
+        inventory.apply(row);
+    }
+    Ok(())
+}
+
+/// A distro, a profile, a sub-profile, two systems.
+fn lab() -> Inventory {
+    let mut inventory = Inventory::default();
+    for change in [
+        add(
+            Distro,
+            "rocky9",
+            &[("kernel", "vmlinuz"), ("initrd", "initrd.img, extra.img")],
+        ),
+        add(Profile, "base", &[("distro", "rocky9"), ("ksmeta", "a=1 b=2")]),
+        add(Profile, "web", &[("parent", "base")]),
+        add(
+            System,
+            "web1",
+            &[
+                ("profile", "web"),
+                ("mac-address", "52-54-00-00-00-01"),
+                ("ip_address", "192.0.2.1"),
+                ("hostname", "web1"),
+            ],
+        ),
+        add(System, "web2", &[("profile", "base"), ("mac", "525400000002")]),
+    ] {
+        done(&mut inventory, change).unwrap();
+    }
+    inventory
+}
+
+#[test]
+fn typed_fields_become_values() {
+    let lab = lab();
+    assert_eq!(lab.distro("rocky9").unwrap().initrd, ["initrd.img", "extra.img"]);
+    let system = lab.system_by_mac(Mac::new([0x52, 0x54, 0, 0, 0, 1])).unwrap();
+    assert_eq!(system.name.as_str(), "web1");
+    assert!(system.interfaces.contains_key("default"));
+}
+
+#[test]
+fn dictionaries_change_whole_or_in_place() {
+    let mut lab = lab();
+    let in_place = |text: &str| Change::Edit {
+        kind: Profile,
+        name: name("base"),
+        fields: fields(&[("autoinstall_meta", text)]),
+        in_place: true,
+    };
+    done(&mut lab, in_place("b=3 c !a")).unwrap();
+    assert_eq!(lab.profile("base").unwrap().autoinstall_meta.to_string(), "b=3 c");
+    done(&mut lab, edited(Profile, "base", &[("ks_meta", "!x y")])).unwrap();
+    assert_eq!(lab.profile("base").unwrap().autoinstall_meta.to_string(), "!x y");
+    done(&mut lab, edited(Profile, "base", &[("ks_meta", "<<inherit>>")])).unwrap();
+    assert!(lab.profile("base").unwrap().autoinstall_meta.is_empty());
+}
+
+#[test]
+fn interfaces_are_selected_wherever_the_option_stands() {
+    let mut lab = lab();
+    let mac = "52:54:00:00:00:11";
+    done(
+        &mut lab,
+        edited(
+            System,
+            "web2",
+            &[("mac_address", mac), ("interface", "eth1"), ("static", "1")],
+        ),
+    )
+    .unwrap();
+    let eth1 = lab.system("web2").unwrap().interfaces.get("eth1").unwrap().clone();
+    assert_eq!((eth1.mac_address, eth1.is_static), (Some(mac.parse().unwrap()), true));
+    // Two interfaces, one of them `default`: that one is meant.
+    done(&mut lab, edited(System, "web2", &[("ip", "192.0.2.9")])).unwrap();
+    assert_eq!(
+        lab.system_by_address([192, 0, 2, 9].into()).unwrap().name.as_str(),
+        "web2"
+    );
+    done(
+        &mut lab,
+        edited(
+            System,
+            "web2",
+            &[("rename_interface", "eth0"), ("interface", "default")],
+        ),
+    )
+    .unwrap();
+    let two = edit(&lab, edited(System, "web2", &[("netmask", "255.255.255.0")])).unwrap_err();
+    assert!(
+        two.to_string().contains("eth0, eth1; say which with --interface"),
+        "{two}"
+    );
+    done(&mut lab, edited(System, "web2", &[("delete_interface", "eth0")])).unwrap();
+    done(
+        &mut lab,
+        edited(System, "web2", &[("interface", "eth1"), ("delete-interface", "1")]),
+    )
+    .unwrap();
+    assert!(lab.system("web2").unwrap().interfaces.is_empty());
+    assert!(lab.system_by_mac(mac.parse().unwrap()).is_none());
+}
+
+#[test]
+fn nothing_is_claimed_twice() {
+    let lab = lab();
+    for (field, text, what) in [
+        ("mac_address", "52:54:00:00:00:01", "MAC 52:54:00:00:00:01"),
+        ("ip_address", "192.0.2.1", "address 192.0.2.1"),
+        ("hostname", "WEB1", "host name web1"),
+        ("dns_name", "web1", "host name web1"),
+    ] {
+        let refused = edit(&lab, edited(System, "web2", &[(field, text)])).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("{what} belongs to system `web1`; take it from there first")
+        );
+    }
+    let both = [
+        ("interface", "a"),
+        ("mac", "52:54:00:00:00:09"),
+        ("interface", "b"),
+        ("mac", "52:54:00:00:00:09"),
+    ];
+    let refused = edit(&lab, edited(System, "web2", &both)).unwrap_err();
+    assert!(refused.to_string().contains("on the interfaces a and b"), "{refused}");
+}
+
+#[test]
+fn two_systems_swap_their_addresses_in_one_go_only() {
+    let lab = lab();
+    let (first, second) = (
+        edited(System, "web1", &[("mac", "52:54:00:00:00:02")]),
+        edited(System, "web2", &[("mac", "52:54:00:00:00:01")]),
+    );
+    assert!(edit(&lab, first.clone()).is_err());
+    let mut after = lab.clone();
+    // The rows reach readers in either order.
+    let mut rows = edit_all(&lab, [first, second]).unwrap();
+    rows.reverse();
+    rows.into_iter().for_each(|row| after.apply(row));
+    assert_eq!(
+        after
+            .system_by_mac(Mac::new([0x52, 0x54, 0, 0, 0, 2]))
+            .unwrap()
+            .name
+            .as_str(),
+        "web1"
+    );
+    assert_eq!(
+        after
+            .system_by_mac(Mac::new([0x52, 0x54, 0, 0, 0, 1]))
+            .unwrap()
+            .name
+            .as_str(),
+        "web2"
+    );
+    let same = "52:54:00:00:00:33";
+    let twins = ["web1", "web2"].map(|of| edited(System, of, &[("mac", same)]));
+    assert!(matches!(edit_all(&lab, twins), Err(Refused::Claimed { .. })));
+}
+
+#[test]
+fn children_follow_a_rename() {
+    let mut lab = lab();
+    for (kind, old, new) in [
+        (Distro, "rocky9", "rocky"),
+        (Profile, "base", "ground"),
+        (System, "web1", "www"),
+    ] {
+        let change = Change::Rename {
+            kind,
+            name: name(old),
+            new_name: name(new),
+        };
+        done(&mut lab, change).unwrap();
+    }
+    assert_eq!(
+        lab.profile("ground").unwrap().parent,
+        crate::model::Parent::Distro(name("rocky"))
+    );
+    assert_eq!(
+        lab.profile("web").unwrap().parent,
+        crate::model::Parent::Profile(name("ground"))
+    );
+    assert_eq!(lab.system("web2").unwrap().profile, name("ground"));
+    assert_eq!(
+        lab.system_by_hostname(&"web1".parse().unwrap()).unwrap().name,
+        name("www")
+    );
+    assert!(lab.distro("rocky9").is_none() && lab.system("web1").is_none());
+    let taken = Change::Rename {
+        kind: System,
+        name: name("www"),
+        new_name: name("web2"),
+    };
+    assert!(matches!(edit(&lab, taken), Err(Refused::Exists { .. })));
+}
+
+#[test]
+fn a_copy_has_nothing_that_one_system_only_may_have() {
+    let mut lab = lab();
+    done(&mut lab, edited(System, "web1", &[("netmask", "255.255.255.0")])).unwrap();
+    let change = Change::Copy {
+        kind: System,
+        name: name("web1"),
+        new_name: name("web3"),
+        fields: fields(&[("mac", "52:54:00:00:00:03")]),
+    };
+    done(&mut lab, change).unwrap();
+    let copy = lab.system("web3").unwrap();
+    let interface = copy.interfaces.get("default").unwrap();
+    assert_eq!((copy.hostname.is_none(), interface.ip_address), (true, None));
+    assert!(interface.netmask.is_some() && interface.mac_address.is_some());
+}
+
+#[test]
+fn removal_needs_leave_to_take_the_children() {
+    let mut lab = lab();
+    let remove = |recursive| Change::Remove {
+        kind: Distro,
+        name: name("rocky9"),
+        recursive,
+    };
+    let refused = edit(&lab, remove(false)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "distro `rocky9` has profile `base`; remove them first, or give --recursive"
+    );
+    done(&mut lab, remove(true)).unwrap();
+    assert_eq!((lab.profiles().count(), lab.system_count()), (0, 0));
+    assert!(lab.system_by_mac(Mac::new([0x52, 0x54, 0, 0, 0, 1])).is_none());
+}
+
+#[test]
+fn refusals_name_thing_and_remedy() {
+    let lab = lab();
+    for (change, words) in [
+        (add(System, "web1", &[("profile", "base")]), "system `web1` exists"),
+        (add(System, "x", &[]), "system `x` needs profile; give --profile"),
+        (add(Profile, "x", &[]), "give --distro"),
+        (add(Distro, "x", &[]), "give --kernel"),
+        (
+            add(Profile, "x", &[("distro", "rocky9"), ("parent", "base")]),
+            "not on both",
+        ),
+        (
+            add(Profile, "x", &[("distro", "rokcy9")]),
+            "there is no distro `rokcy9`; did you mean `rocky9`?",
+        ),
+        (
+            edited(System, "wbe1", &[]),
+            "there is no system `wbe1`; did you mean `web1`?",
+        ),
+        (edited(System, "web1", &[("profile", "bsae")]), "did you mean `base`?"),
+        (
+            edited(System, "web1", &[("kernel-optoins", "x")]),
+            "did you mean `kernel_options`?",
+        ),
+        (edited(System, "web1", &[("name", "x")]), "rename"),
+        (edited(System, "web1", &[("netboot-enabled", "1")]), "system arm"),
+        (
+            edited(System, "web1", &[("mac", "52:54:00")]),
+            "mac_address: `52:54:00` is not a MAC address",
+        ),
+        (edited(System, "web1", &[("mac", "ff:ff:ff:ff:ff:ff")]), "group address"),
+        (edited(System, "web1", &[("gateway", "0.0.0.0")]), "gateway: `0.0.0.0`"),
+        (
+            edited(System, "web1", &[("netmask", "255.0.255.0")]),
+            "is not a netmask",
+        ),
+        (
+            edited(System, "web1", &[("kickstart", "../etc/shadow")]),
+            "below kickstarts/",
+        ),
+        (edited(System, "web1", &[("comment", "a\nb")]), "control characters"),
+        (edited(System, "web1", &[("kopts", "a=\"b")]), "a quote is not closed"),
+        (edited(System, "web1", &[("proxy", "squid")]), "write its URL"),
+        (edited(System, "web1", &[("static", "maybe")]), "write 1 or 0"),
+        (
+            edited(Profile, "base", &[("boot_loaders", "lilo")]),
+            "write ipxe, grub or pxe",
+        ),
+        (
+            edited(Profile, "base", &[("parent", "web")]),
+            "would be its own ancestor",
+        ),
+        (
+            edited(Profile, "base", &[("parent", "base")]),
+            "would be its own ancestor",
+        ),
+    ] {
+        let refused = edit(&lab, change.clone()).unwrap_err().to_string();
+        assert!(refused.contains(words), "{change:?}\n{refused}");
+    }
+}
+
+fn arming(of: &str, id: &str, again: bool, state: State) -> Change {
+    Change::Arm {
+        arm: Arm {
+            id: ArmId(id.to_owned()),
+            system: name(of),
+            at: Timestamp(1),
+            until: Timestamp(1000),
+            by: "root".to_owned(),
+        },
+        again,
+        state,
+    }
+}
+
+#[test]
+fn only_a_fresh_wish_arms() {
+    let mut lab = lab();
+    done(&mut lab, arming("web1", "a1", false, State::Idle)).unwrap();
+    for state in [
+        State::Armed,
+        State::Claimed,
+        State::Installing,
+        State::Installed,
+        State::Failed,
+        State::Held,
+    ] {
+        let refused = edit(&lab, arming("web1", "a2", false, state)).unwrap_err();
+        assert!(refused.to_string().contains("--again"), "{refused}");
+        assert!(edit(&lab, arming("web1", "a2", true, state)).is_ok());
+    }
+    done(&mut lab, edited(System, "web2", &[("mac", "")])).unwrap();
+    let refused = edit(&lab, arming("web2", "a3", true, State::Idle)).unwrap_err();
+    assert!(refused.to_string().contains("has no MAC"), "{refused}");
+    let copied = Change::Put(Row::Arm(lab.arm("web1").unwrap().clone()));
+    assert!(matches!(edit(&lab, copied), Err(Refused::NotArmed { .. })));
+    let disarm = Change::Disarm { system: name("web1") };
+    done(&mut lab, disarm.clone()).unwrap();
+    assert!(lab.arm("web1").is_none());
+    assert!(edit(&lab, disarm).unwrap().is_empty());
+}
+
+#[test]
+fn a_broken_profile_is_not_armed() {
+    let mut lab = lab();
+    lab.remove(Distro, "rocky9");
+    let refused = edit(&lab, arming("web1", "a", false, State::Idle)).unwrap_err();
+    assert!(refused.to_string().contains("there is no distro `rocky9`"), "{refused}");
+}
+
+#[test]
+fn neither_rename_nor_removal_leaves_an_arming_behind() {
+    for change in [
+        Change::Rename {
+            kind: System,
+            name: name("web1"),
+            new_name: name("www"),
+        },
+        Change::Remove {
+            kind: System,
+            name: name("web1"),
+            recursive: false,
+        },
+    ] {
+        let mut lab = lab();
+        done(&mut lab, arming("web1", "a1", false, State::Idle)).unwrap();
+        done(&mut lab, change).unwrap();
+        assert_eq!(lab.arms().count(), 0);
+    }
+}
+
+#[test]
+fn every_field_shows_what_sets_it_again() {
+    let lab = lab();
+    for (kind, of) in [(Distro, "rocky9"), (Profile, "base"), (System, "web1")] {
+        let row = lab.row(kind, of).unwrap();
+        let mut pairs = Vec::new();
+        for value in crate::inventory::field_values(&row) {
+            pairs.extend(
+                value
+                    .interface
+                    .map(|interface| ("interface".to_owned(), interface.to_string())),
+            );
+            let text = value.value.to_string();
+            // Of `distro` and `parent` one only is set.
+            if value.field != "name" && !(text.is_empty() && matches!(value.field, "distro" | "parent")) {
+                pairs.push((value.field.to_owned(), text));
+            }
+        }
+        let change = Change::Edit {
+            kind,
+            name: name(of),
+            fields: pairs,
+            in_place: false,
+        };
+        assert_eq!(edit(&lab, change).unwrap(), vec![RowChange::Put(row)]);
+    }
+}
