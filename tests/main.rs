@@ -15,4 +15,5 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod cli;
 mod tidy;

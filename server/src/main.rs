@@ -1,3 +1,7 @@
 //! The `cordwainer` binary: parse, run, exit code. Everything else is the library's.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cordwainer::cli::main(std::env::args_os())
+}

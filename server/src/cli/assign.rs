@@ -1,0 +1,139 @@
+//! The options that set, or look for, an object's fields. They are made from [`field_docs`], the one table of fields, so that help,
+//! man page, completions and `edit` cannot disagree.
+
+use crate::inventory::{Assignment, field_docs};
+use crate::model::Kind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use std::marker::PhantomData;
+
+/// A kind of object as a type, so that each command line part has its own options.
+pub trait OfKind: Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// The kind.
+    const KIND: Kind;
+    /// Heading of the options in help.
+    const HEADING: &'static str;
+}
+
+macro_rules! kinds {
+    ($($name:ident $kind:ident $heading:literal $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+            impl OfKind for $name {
+                const KIND: Kind = Kind::$kind;
+                const HEADING: &'static str = $heading;
+            }
+        )*
+    };
+}
+kinds! {
+    OfDistro Distro "Fields of a distro" "Distros.";
+    OfProfile Profile "Fields of a profile" "Profiles.";
+    OfSystem System "Fields of a system" "Systems.";
+}
+
+/// Field assignments as they were typed, in that order.
+#[derive(Debug, Clone)]
+pub struct Fields<K> {
+    /// Field and value.
+    pub given: Vec<Assignment>,
+    /// `--netboot-enabled`: arm or disarm. No field: it is true exactly while the machine is armed.
+    pub netboot: Option<bool>,
+    kind: PhantomData<K>,
+}
+
+/// The placeholder that help shows for a field's value.
+fn placeholder(name: &str) -> &'static str {
+    match name {
+        "kernel_options" | "kernel_options_post" | "autoinstall_meta" => "K=V ...",
+        "mac_address" => "MAC",
+        "ip_address" | "gateway" | "netmask" | "if_gateway" => "ADDRESS",
+        "profile" | "distro" | "parent" | "interface" => "NAME",
+        "name_servers" => "ADDRESS ...",
+        "netboot_enabled" | "static" | "enable_menu" => "YES|NO",
+        "kernel" | "initrd" | "tree" => "PATH",
+        "autoinstall" => "TEMPLATE",
+        _ => "VALUE",
+    }
+}
+
+/// What Cobbler's users type to let a machine be installed.
+const NETBOOT: &str = "netboot_enabled";
+
+/// Yes or no as Cobbler takes it.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "y" | "on" => Ok(true),
+        "0" | "false" | "no" | "n" | "off" => Ok(false),
+        _ => Err("expected 1 (arm it) or 0 (disarm it)".to_owned()),
+    }
+}
+
+impl<K: OfKind> Args for Fields<K> {
+    fn augment_args(mut command: Command) -> Command {
+        for doc in field_docs(K::KIND) {
+            let aliases: Vec<String> = doc.aliases.iter().map(|alias| alias.replace('_', "-")).collect();
+            // Cobbler's users may also write the field's own name with its underscores.
+            let spelled = doc.name.contains('_').then(|| doc.name.to_owned());
+            let mut arg = Arg::new(doc.name)
+                .long(doc.name.replace('_', "-"))
+                .visible_aliases(aliases)
+                .aliases(spelled)
+                .value_name(placeholder(doc.name))
+                .action(ArgAction::Set)
+                .help_heading(K::HEADING)
+                .help(doc.help);
+            if doc.name == "delete_interface" {
+                // Cobbler's is a flag beside --interface.
+                arg = arg.num_args(0..=1).default_missing_value("1");
+            }
+            command = command.arg(arg);
+        }
+        if K::KIND == Kind::System {
+            let arg = Arg::new(NETBOOT)
+                .long("netboot-enabled")
+                .aliases(["netboot_enabled", "netboot"])
+                .value_name("YES|NO")
+                .value_parser(yes_or_no)
+                .action(ArgAction::Set)
+                .help_heading(K::HEADING)
+                .help("1: arm it, its disk is WIPED on its next network boot; 0: disarm it");
+            command = command.arg(arg);
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<K: OfKind> FromArgMatches for Fields<K> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Vec::new();
+        for doc in field_docs(K::KIND) {
+            if let Some(value) = matches.get_one::<String>(doc.name) {
+                let at = matches.index_of(doc.name).unwrap_or(usize::MAX);
+                // The interface is chosen before anything is set on it, wherever it was typed.
+                let at = if doc.name == "interface" { 0 } else { at };
+                given.push((at, (doc.name.to_owned(), value.clone())));
+            }
+        }
+        given.sort_by_key(|(at, _)| *at);
+        let netboot = match K::KIND {
+            Kind::System => matches.get_one::<bool>(NETBOOT).copied(),
+            Kind::Distro | Kind::Profile => None,
+        };
+        Ok(Self {
+            given: given.into_iter().map(|(_, assignment)| assignment).collect(),
+            netboot,
+            kind: PhantomData,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
