@@ -65,7 +65,10 @@ pub enum Class {
 pub struct Commit {
     /// Rows to write, in order.
     pub rows: Vec<LiveRow>,
-    /// Runs after the transaction that holds `rows`; an ACK leaves here. With no rows it runs at once.
+    /// Rows that put `Live::leases` back as it was, applied in reverse order when `rows` could not be written: what is in memory is
+    /// never more than what is on disk.
+    pub undo: Vec<LiveRow>,
+    /// Runs after the transaction that holds `rows`; an ACK leaves here. With no rows it runs once all that came before it is on disk.
     pub then: Box<dyn FnOnce(Result<(), NotDurable>) + Send>,
 }
 
@@ -76,6 +79,9 @@ pub struct Live {
     pub leases: crate::dhcp::Leases,
     /// Installations and the read view that is published after each commit.
     pub installs: Installs,
+    /// True while nothing can be written. A job that asks for rows fails then at once; one that answers a renewal for the remaining
+    /// time asks for none.
+    pub read_only: bool,
 }
 
 /// A job for the state task. It must not block.
