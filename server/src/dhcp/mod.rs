@@ -1,5 +1,17 @@
 //! DHCP: the packet wall, the lease table, `respond`, and the sockets.
+//!
+//! The pure half goes from bytes to a reply and the rows that must be on disk before it leaves; `serve` moves the bytes.
 
-/// The lease table.
-#[derive(Debug, Default)]
-pub struct Leases {}
+mod authoritative;
+mod emit;
+mod leases;
+pub mod packet;
+mod pool;
+mod proxy;
+mod respond;
+pub mod wall;
+
+pub use emit::{Draft, emit};
+pub use leases::{Change, Leases, QUARANTINE};
+pub use packet::{Client, MessageType, Packet};
+pub use respond::{CLIENT_PORT, Destination, Link, Outcome, PROXY_PORT, Reply, SERVER_PORT, respond};

@@ -1,0 +1,200 @@
+//! The addresses of one pool that may be given: ranges never used, and used ones in the order of their expiry.
+//!
+//! Pure. Every step costs O(log n) of the ranges, never of the addresses; a /8 costs no more than a /24.
+
+use crate::model::{Mac, Pool, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// What is known of an address beside its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nobody has it or had it.
+    Fresh,
+    /// Somebody's, until then.
+    Used(Timestamp),
+    /// Offered right now.
+    Held,
+}
+
+/// One pool's index. An address is in `fresh`, or in `used`, or set aside, or held and then nowhere.
+#[derive(Debug, Clone)]
+pub(super) struct Shelf {
+    pool: Pool,
+    fresh: BTreeMap<u32, u32>,
+    used: BTreeSet<(Timestamp, Ipv4Addr)>,
+    aside: BTreeSet<Ipv4Addr>,
+    looked_again: Timestamp,
+}
+
+impl Shelf {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self {
+            pool,
+            fresh: BTreeMap::from([(pool.first.to_bits(), pool.last.to_bits())]),
+            used: BTreeSet::new(),
+            aside: BTreeSet::new(),
+            looked_again: Timestamp(i64::MIN),
+        }
+    }
+
+    pub(super) const fn pool(&self) -> Pool {
+        self.pool
+    }
+
+    /// Takes `address` out, wherever it stands. `before` is how it was put in.
+    pub(super) fn take(&mut self, address: Ipv4Addr, before: Standing) {
+        self.aside.remove(&address);
+        if let Standing::Used(until) = before {
+            self.used.remove(&(until, address));
+        }
+        let bits = address.to_bits();
+        let Some((first, last)) = self.range_of(bits) else {
+            return;
+        };
+        self.fresh.remove(&first);
+        if let Some(below) = bits.checked_sub(1).filter(|below| *below >= first) {
+            self.fresh.insert(first, below);
+        }
+        if let Some(above) = bits.checked_add(1).filter(|above| *above <= last) {
+            self.fresh.insert(above, last);
+        }
+    }
+
+    /// Puts `address` in as it stands now.
+    pub(super) fn put(&mut self, address: Ipv4Addr, standing: Standing) {
+        if !self.pool.contains(address) {
+            return;
+        }
+        match standing {
+            Standing::Held => {}
+            Standing::Used(until) => {
+                self.used.insert((until, address));
+            }
+            Standing::Fresh => {
+                let bits = address.to_bits();
+                if self.range_of(bits).is_some() {
+                    return;
+                }
+                let (mut first, mut last) = (bits, bits);
+                if let Some((below, _)) = bits.checked_sub(1).and_then(|below| self.range_of(below)) {
+                    self.fresh.remove(&below);
+                    first = below;
+                }
+                if let Some((above, end)) = bits.checked_add(1).and_then(|above| self.range_of(above)) {
+                    self.fresh.remove(&above);
+                    last = end;
+                }
+                self.fresh.insert(first, last);
+            }
+        }
+    }
+
+    /// An address for `mac`: the fresh one nearest to where its hash points, so that a machine gets the same one even after the state was
+    /// lost; when all were used, the one that expired first.
+    pub(super) fn next(&self, mac: Mac, now: Timestamp) -> Option<Ipv4Addr> {
+        let start = self.start(mac);
+        let fresh = match self.range_of(start) {
+            Some(_) => Some(start),
+            None => self
+                .fresh
+                .range(start..)
+                .next()
+                .or_else(|| self.fresh.iter().next())
+                .map(|(first, _)| *first),
+        };
+        fresh.map(Ipv4Addr::from_bits).or_else(|| {
+            self.used
+                .first()
+                .filter(|(until, _)| *until <= now)
+                .map(|(_, address)| *address)
+        })
+    }
+
+    /// Sets an address aside that must not be given for now: reserved, or the server's own.
+    pub(super) fn set_aside(&mut self, address: Ipv4Addr, before: Standing) {
+        self.take(address, before);
+        self.aside.insert(address);
+    }
+
+    /// What was set aside, to be judged again; at most every 10 s, for reservations change seldom and this costs the size of the set.
+    pub(super) fn look_again(&mut self, now: Timestamp) -> Option<BTreeSet<Ipv4Addr>> {
+        if self.aside.is_empty() || now < self.looked_again.plus(std::time::Duration::from_secs(10)) {
+            return None;
+        }
+        self.looked_again = now;
+        Some(std::mem::take(&mut self.aside))
+    }
+
+    fn range_of(&self, bits: u32) -> Option<(u32, u32)> {
+        self.fresh
+            .range(..=bits)
+            .next_back()
+            .map(|(first, last)| (*first, *last))
+            .filter(|(_, last)| *last >= bits)
+    }
+
+    /// FNV-1a of the hardware address over the pool.
+    fn start(&self, mac: Mac) -> u32 {
+        let hash = mac.bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        // The low bits of FNV carry the last byte alone into small pools; fold the high half in.
+        let offset = (hash ^ (hash >> 32)).checked_rem(self.pool.size()).unwrap_or(0);
+        self.pool
+            .first
+            .to_bits()
+            .saturating_add(u32::try_from(offset).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(text: &str) -> Shelf {
+        Shelf::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_pool_is_given_out_whole_and_once() {
+        let mut shelf = shelf("192.0.2.10-192.0.2.73");
+        let mut seen = BTreeSet::new();
+        for last in 0..64 {
+            let address = shelf.next(Mac::new([2, 0, 0, 0, 1, last]), Timestamp(0)).unwrap();
+            assert!(shelf.pool().contains(address) && seen.insert(address));
+            shelf.take(address, Standing::Fresh);
+        }
+        assert_eq!(shelf.next(Mac::new([2, 0, 0, 0, 2, 0]), Timestamp(0)), None);
+        for address in &seen {
+            shelf.put(*address, Standing::Fresh);
+        }
+        assert_eq!(shelf.fresh.len(), 1, "ranges grow together again");
+    }
+
+    #[test]
+    fn the_longest_expired_goes_first_and_only_when_nothing_is_fresh() {
+        let mut shelf = shelf("192.0.2.1-192.0.2.3");
+        let [a, b, c] = [1, 2, 3].map(|last| Ipv4Addr::new(192, 0, 2, last));
+        for (address, until) in [(a, 50), (b, 40)] {
+            shelf.take(address, Standing::Fresh);
+            shelf.put(address, Standing::Used(Timestamp(until)));
+        }
+        let mac = Mac::new([2, 0, 0, 0, 0, 1]);
+        assert_eq!(shelf.next(mac, Timestamp(100)), Some(c));
+        shelf.take(c, Standing::Fresh);
+        assert_eq!(shelf.next(mac, Timestamp(100)), Some(b));
+        assert_eq!(shelf.next(mac, Timestamp(39)), None);
+    }
+
+    #[test]
+    fn the_ends_of_the_address_space_are_no_special_case() {
+        let mut shelf = shelf("0.0.0.0-255.255.255.255");
+        for address in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST] {
+            shelf.take(address, Standing::Fresh);
+            assert_eq!(shelf.range_of(address.to_bits()), None);
+            shelf.put(address, Standing::Fresh);
+        }
+        assert_eq!(shelf.fresh.len(), 1);
+    }
+}
