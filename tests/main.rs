@@ -16,4 +16,5 @@
 )]
 
 mod cli;
+mod dhcp;
 mod tidy;

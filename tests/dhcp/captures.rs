@@ -94,7 +94,11 @@ fn each_firmware_gets_what_it_boots_where_we_give_the_addresses() {
             assert_eq!(reply.option(97), packet.option(97), "{file}");
             assert_eq!(reply.server_id(), Some(SERVER));
             let destination = outcome.reply.as_ref().unwrap().destination;
-            assert_eq!(destination == Destination::Broadcast, *broadcast, "{file}: {destination:?}");
+            assert_eq!(
+                destination == Destination::Broadcast,
+                *broadcast,
+                "{file}: {destination:?}"
+            );
             match packet.client() {
                 Client::Ipxe(_) => assert_eq!(reply.option(175), Some(&[176, 1, 1][..]), "{file}"),
                 Client::Http => assert_eq!(text(&reply, 60), "HTTPClient"),
@@ -173,7 +177,10 @@ fn captures_that_were_cut_off_pass_the_wall_and_count() {
         assert!(!cut.is_empty(), "{file}");
         for bytes in cut {
             let packet = wall::parse(&bytes).unwrap();
-            assert!(packet.message().is_some() && packet.bad_options == 1, "{file}: {packet:?}");
+            assert!(
+                packet.message().is_some() && packet.bad_options == 1,
+                "{file}: {packet:?}"
+            );
         }
     }
 }

@@ -29,7 +29,9 @@ impl Dice {
 pub fn seed() -> u64 {
     let seed = std::env::var("CORDWAINER_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         u64::try_from(now.as_nanos() % u128::from(u64::MAX)).unwrap()
     });
     println!("CORDWAINER_SEED={seed}");
@@ -85,14 +87,21 @@ fn ten_thousand_mutated_packets_and_no_panic() {
         let site = &mut sites[round % 2];
         if let Some(reply) = site.ask(&packet).reply {
             answered += 1;
-            assert!((300..=limit.max(300)).contains(&reply.bytes.len()), "{} of {limit}", reply.bytes.len());
+            assert!(
+                (300..=limit.max(300)).contains(&reply.bytes.len()),
+                "{} of {limit}",
+                reply.bytes.len()
+            );
             let read = wall::parse(&reply.bytes).unwrap();
             assert_eq!((read.xid, read.bad_options), (packet.xid, 0));
             assert_eq!(read.option(82), packet.option(82).filter(|bytes| !bytes.is_empty()));
         }
         site.later(1);
     }
-    assert!(passed > 2000 && answered > 500, "{passed} passed, {answered} answered: the mutations are too wild");
+    assert!(
+        passed > 2000 && answered > 500,
+        "{passed} passed, {answered} answered: the mutations are too wild"
+    );
 }
 
 /// What is on disk if every change is written in order.
@@ -139,12 +148,16 @@ fn no_address_twice_one_machine_one_address_and_what_is_stored_loads() {
                 };
                 let offer = wall::parse(&reply.bytes).unwrap().yiaddr;
                 site.later(u64::try_from(dice.below(14)).unwrap());
-                words(machine, MessageType::Request).requested(offer).server(super::world::SERVER)
+                words(machine, MessageType::Request)
+                    .requested(offer)
+                    .server(super::world::SERVER)
             }
             6 => words(machine, MessageType::Request).from(own.unwrap_or(any)),
             7 => words(machine, MessageType::Request).requested(own.unwrap_or(any)),
             8 => words(machine, MessageType::Release).from(own.unwrap_or(any)),
-            _ => words(machine, MessageType::Decline).requested(any).server(super::world::SERVER),
+            _ => words(machine, MessageType::Decline)
+                .requested(any)
+                .server(super::world::SERVER),
         };
         let outcome = site.say(&said);
         if let Some(change) = &outcome.change {
@@ -159,7 +172,11 @@ fn no_address_twice_one_machine_one_address_and_what_is_stored_loads() {
                     LiveRow::Lease(lease) if lease.state == LeaseState::Active => {
                         acks += 1;
                         if let Some((holder, until)) = granted.insert(lease.address, (lease.mac, lease.expires)) {
-                            assert!(holder == lease.mac || until <= site.now, "{} went to two machines", lease.address);
+                            assert!(
+                                holder == lease.mac || until <= site.now,
+                                "{} went to two machines",
+                                lease.address
+                            );
                         }
                     }
                     LiveRow::Lease(lease) => {

@@ -183,9 +183,7 @@ impl Site {
     /// DISCOVER and REQUEST; the address that was granted.
     pub fn lease(&mut self, mac: Mac) -> Ipv4Addr {
         let offer = answer(&self.say(&words(mac, MessageType::Discover)));
-        let request = words(mac, MessageType::Request)
-            .requested(offer.yiaddr)
-            .server(SERVER);
+        let request = words(mac, MessageType::Request).requested(offer.yiaddr).server(SERVER);
         let ack = answer(&self.say(&request));
         assert_eq!(ack.message(), Some(MessageType::Ack));
         assert_eq!(ack.yiaddr, offer.yiaddr);

@@ -130,19 +130,24 @@ impl Server<'_, '_> {
             (None, Some(requested), None) => Stage::InitReboot(requested),
             (_, None, None) => return asking.ignore(outcome, "it names no address"),
         };
-        let (address, known) = match stage {
-            Stage::Selecting(address) | Stage::Extending(address) => (address, true),
+        let address = match stage {
+            Stage::Selecting(address) | Stage::Extending(address) => address,
             Stage::InitReboot(address) => {
-                let known = leases.row_of(self.seeker.mac, self.subnet).is_some()
-                    || self.seeker.reserved.is_some()
-                    || !self.subnet.network.contains(&address);
-                (address, known)
+                let here = self.subnet.network.contains(&address);
+                let record = self
+                    .seeker
+                    .reserved
+                    .or_else(|| leases.row_of(self.seeker.mac, self.subnet).map(|row| row.address));
+                match record {
+                    // RFC 2131 section 4.3.2: a server without a record of the client MUST remain silent.
+                    None if here => return asking.ignore(outcome, format!("no record of this client and {address}")),
+                    Some(record) if here && record != address => {
+                        return self.nak(&format!("this machine's address is {record}"), outcome);
+                    }
+                    _ => address,
+                }
             }
         };
-        if !known {
-            // RFC 2131 section 4.3.2: a server without a record of the client MUST remain silent.
-            return asking.ignore(outcome, format!("no record of this client and {address}"));
-        }
         if !leases.grantable(&self.seeker, address, asking.now) {
             let why = if self.subnet.network.contains(&address) {
                 format!("{address} is not this machine's")
