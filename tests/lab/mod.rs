@@ -12,3 +12,5 @@ pub mod netns;
 pub mod peers;
 pub mod vm;
 pub mod wire;
+
+mod proof;
