@@ -17,5 +17,4 @@
 
 mod cli;
 mod dhcp;
-mod lab;
 mod tidy;

@@ -109,3 +109,6 @@ impl<'a> Deciding<'a> {
         self.world.config.dhcp != DhcpMode::Authoritative
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,464 @@
+//! The state task: one thread that owns leases and installations, commits whatever queued while the last fsync ran, and publishes the
+//! read view. An answer that depends on a row leaves only after the row is on disk.
+//!
+//! It never waits for a timer to batch, and never blocks on anything but the disk.
+
+use super::clock::Clock;
+use super::live_db::{LiveDb, LiveDbError};
+use crate::boot::{Effect, When};
+use crate::dhcp::Leases;
+use crate::event::{Event, What};
+use crate::install::{Act, Input, Installation, Installs, Sighting, Stage, State, step};
+use crate::model::{Lease, LeaseState, Timestamp};
+use crate::ports::{BoxFuture, Class, Commit, Effects, Events, Job, Live, LiveRow, NotDurable, StateQueue};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What runs when a job's rows are on disk.
+type Then = Box<dyn FnOnce(Result<(), NotDurable>) + Send>;
+
+/// Jobs that may wait. Past half of it DISCOVERs are dropped, at the end of it REQUESTs.
+const QUEUE: usize = 4096;
+/// Most jobs in one transaction.
+const BATCH: usize = 256;
+/// A REQUEST that waited longer is dropped: the client has asked again.
+const STALE: Duration = Duration::from_secs(2);
+/// How long a boot exchange says who has an address.
+const SIGHTING: Duration = Duration::from_secs(60);
+/// How often the task looks for what time has ended, and whether a failing disk is back.
+const TICK: Duration = Duration::from_secs(1);
+
+struct Queued {
+    class: Class,
+    received: Timestamp,
+    job: Job,
+}
+
+/// The state task as the rest of the daemon sees it.
+pub struct StateTask {
+    queue: Sender<Queued>,
+    depth: Arc<AtomicUsize>,
+    view: Arc<ArcSwap<Installs>>,
+    events: Arc<dyn Events>,
+    clock: Clock,
+}
+
+impl StateTask {
+    /// Loads what live.db holds and starts the thread. The thread ends when every handle is gone, after its queue is empty.
+    ///
+    /// # Errors
+    /// [`LiveDbError`] when live.db cannot be read.
+    pub fn start(
+        db: LiveDb,
+        clock: Clock,
+        install_timeout: Duration,
+        events: Arc<dyn Events>,
+    ) -> Result<(Self, JoinHandle<()>), LiveDbError> {
+        let rows = db.load()?;
+        for what in rows.damaged {
+            let why =
+                "the row cannot be read and is left alone; `cordwainer restore` brings back an older state".to_owned();
+            events.emit(bare(
+                clock.now(),
+                What::AssetMissing {
+                    what: format!("{}: {what}", db.path().display()),
+                    why,
+                },
+            ));
+        }
+        let now = clock.now();
+        let mut installs = Installs::default();
+        for installation in rows.installations {
+            installs.put(installation);
+        }
+        for lease in &rows.leases {
+            hold(&mut installs, lease, now);
+        }
+        let live = Live {
+            leases: Leases::load(rows.leases),
+            installs: installs.clone(),
+            read_only: false,
+        };
+        let view = Arc::new(ArcSwap::from_pointee(installs));
+        let (queue, jobs) = channel();
+        let depth = Arc::new(AtomicUsize::new(0));
+        let worker = Worker {
+            live,
+            db,
+            clock,
+            install_timeout,
+            view: view.clone(),
+            depth: depth.clone(),
+            events: events.clone(),
+            ticked: now,
+            swept: now,
+        };
+        let thread = std::thread::Builder::new()
+            .name("state".into())
+            .spawn(move || worker.run(&jobs))
+            .map_err(|error| LiveDbError::Sqlite {
+                path: "state thread".into(),
+                source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
+            })?;
+        Ok((
+            Self {
+                queue,
+                depth,
+                view,
+                events,
+                clock,
+            },
+            thread,
+        ))
+    }
+
+    /// The published read view.
+    #[must_use]
+    pub fn view(&self) -> Arc<ArcSwap<Installs>> {
+        self.view.clone()
+    }
+
+    fn send(&self, class: Class, received: Timestamp, job: Job) -> bool {
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        let sent = self.queue.send(Queued { class, received, job }).is_ok();
+        if !sent {
+            self.depth.fetch_sub(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// A job that applies `effects` and calls `done`.
+    fn effects_job(&self, effects: Vec<Effect>, done: impl FnOnce(Result<(), NotDurable>) + Send + 'static) -> Job {
+        let sink = self.events.clone();
+        Box::new(move |live, now| {
+            let (rows, events) = apply(live, &effects, now);
+            let then: Then = Box::new(move |result| {
+                if result.is_ok() {
+                    events.into_iter().for_each(|event| sink.emit(event));
+                }
+                done(result);
+            });
+            // Installations are persistent values: the worker puts the snapshot before the batch back.
+            Commit {
+                rows,
+                undo: Vec::new(),
+                then,
+            }
+        })
+    }
+}
+
+impl StateQueue for StateTask {
+    fn submit(&self, class: Class, received: Timestamp, job: Job) -> bool {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let full = match class {
+            Class::Discover => depth >= QUEUE / 2,
+            Class::Request => depth >= QUEUE,
+            Class::Effect => false,
+        };
+        !full && self.send(class, received, job)
+    }
+}
+
+impl Effects for StateTask {
+    fn before(&self, effects: Vec<Effect>) -> BoxFuture<'_, Result<(), NotDurable>> {
+        if effects.is_empty() {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        let (told, answer) = tokio::sync::oneshot::channel();
+        let job = self.effects_job(effects, move |result| drop(told.send(result)));
+        self.send(Class::Effect, self.clock.now(), job);
+        Box::pin(async move {
+            answer
+                .await
+                .unwrap_or_else(|_| Err(NotDurable("the server stops".into())))
+        })
+    }
+
+    fn after(&self, effects: Vec<Effect>) {
+        if !effects.is_empty() {
+            let job = self.effects_job(effects, |_| ());
+            self.send(Class::Effect, self.clock.now(), job);
+        }
+    }
+}
+
+struct Worker {
+    live: Live,
+    db: LiveDb,
+    clock: Clock,
+    install_timeout: Duration,
+    view: Arc<ArcSwap<Installs>>,
+    depth: Arc<AtomicUsize>,
+    events: Arc<dyn Events>,
+    ticked: Timestamp,
+    swept: Timestamp,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Queued>) {
+        loop {
+            let first = match jobs.recv_timeout(TICK) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let idle = first.is_none();
+            let batch: Vec<Queued> = first
+                .into_iter()
+                .chain(jobs.try_iter().take(BATCH.saturating_sub(1)))
+                .collect();
+            self.depth.fetch_sub(batch.len(), Ordering::Relaxed);
+            self.work(batch);
+            let now = self.clock.now();
+            if now.since(self.ticked) >= TICK {
+                self.ticked = now;
+                self.tick(now);
+            }
+            if idle {
+                self.db.checkpoint();
+            }
+        }
+        self.db.checkpoint();
+    }
+
+    fn work(&mut self, batch: Vec<Queued>) {
+        let before = self.live.installs.clone();
+        let mut rows: Vec<LiveRow> = Vec::new();
+        let mut undo: Vec<LiveRow> = Vec::new();
+        let mut waiting: Vec<Then> = Vec::new();
+        for queued in batch {
+            let now = self.clock.now();
+            if queued.class == Class::Request && now.since(queued.received) > STALE {
+                continue;
+            }
+            let commit = (queued.job)(&mut self.live, now);
+            let writes = !commit.rows.is_empty();
+            if queued.class == Class::Discover && !writes {
+                // An OFFER promises nothing that must survive. An ACK without rows repeats one whose row may be in this batch: it waits.
+                (commit.then)(Ok(()));
+                continue;
+            }
+            rows.extend(commit.rows);
+            undo.extend(commit.undo);
+            waiting.push(commit.then);
+        }
+        let result = self.store(&rows);
+        match &result {
+            Ok(()) => {
+                let now = self.clock.now();
+                for row in &rows {
+                    match row {
+                        LiveRow::Lease(lease) => hold(&mut self.live.installs, lease, now),
+                        LiveRow::LeaseGone(address) => drop(self.live.installs.holders.remove(address)),
+                        LiveRow::Installation(_) => (),
+                    }
+                }
+            }
+            Err(_) => {
+                self.live.installs = before;
+                for row in undo.into_iter().rev() {
+                    match row {
+                        LiveRow::Lease(lease) => self.live.leases.put(lease),
+                        LiveRow::LeaseGone(address) => self.live.leases.remove(address),
+                        LiveRow::Installation(_) => (),
+                    }
+                }
+            }
+        }
+        self.view.store(Arc::new(self.live.installs.clone()));
+        for then in waiting {
+            then(result.clone());
+        }
+    }
+
+    fn store(&mut self, rows: &[LiveRow]) -> Result<(), NotDurable> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<&LiveRow> = rows.iter().collect();
+        let result = self.db.write(&rows);
+        self.judge(result)
+    }
+
+    /// Tells the admin once that the disk fails, and once that it works again.
+    fn judge(&mut self, result: Result<(), LiveDbError>) -> Result<(), NotDurable> {
+        match result {
+            Ok(()) => {
+                if std::mem::take(&mut self.live.read_only) {
+                    self.events.emit(bare(self.clock.now(), What::StoreRecovered));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if !std::mem::replace(&mut self.live.read_only, true) {
+                    self.events
+                        .emit(bare(self.clock.now(), What::StoreFailed { error: error.clone() }));
+                }
+                Err(NotDurable(error))
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if self.live.read_only {
+            let result = self.db.probe(now);
+            drop(self.judge(result));
+        }
+        let old: Vec<_> = self
+            .live
+            .installs
+            .sightings
+            .iter()
+            .filter(|(_, seen)| now.since(seen.at) > SIGHTING)
+            .map(|(at, _)| *at)
+            .collect();
+        for address in old {
+            self.live.installs.sightings.remove(&address);
+        }
+        // Leases and silent installers end by the minute, not by the second; a look at all of them is not made more often.
+        if now.since(self.swept) >= TICK.saturating_mul(10) {
+            self.swept = now;
+            self.sweep(now);
+        }
+        self.view.store(Arc::new(self.live.installs.clone()));
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        let ended: Vec<_> = self
+            .live
+            .installs
+            .holders
+            .keys()
+            .filter(|address| self.live.leases.holder(**address, now).is_none())
+            .copied()
+            .collect();
+        for address in ended {
+            self.live.installs.holders.remove(&address);
+        }
+        let silent: Vec<Arc<Installation>> = self
+            .live
+            .installs
+            .by_system
+            .values()
+            .filter(|seen| seen.state.is_open() && now.since(seen.heard_at) > self.install_timeout)
+            .cloned()
+            .collect();
+        for seen in silent {
+            let act = Act {
+                arm: arm_of(&seen),
+                input: Input::Silent(now.since(seen.heard_at)),
+            };
+            let before = self.live.installs.clone();
+            let (rows, events) = apply(
+                &mut self.live,
+                &[Effect::Install {
+                    when: When::Before,
+                    act,
+                }],
+                now,
+            );
+            match self.store(&rows) {
+                Ok(()) => events.into_iter().for_each(|event| self.events.emit(event)),
+                Err(_) => self.live.installs = before,
+            }
+        }
+    }
+}
+
+/// An arming as far as the installation remembers it: enough for the watchdog, whose input needs no more than the id.
+fn arm_of(seen: &Installation) -> crate::model::Arm {
+    crate::model::Arm {
+        id: seen.arm.clone(),
+        system: seen.system.clone(),
+        at: seen.claimed_at,
+        until: seen.heard_at,
+        by: String::new(),
+    }
+}
+
+fn hold(installs: &mut Installs, lease: &Lease, now: Timestamp) {
+    if lease.state == LeaseState::Active && lease.expires > now {
+        installs.holders.insert(lease.address, lease.mac);
+    } else {
+        installs.holders.remove(&lease.address);
+    }
+}
+
+fn bare(at: Timestamp, what: What) -> Event {
+    Event {
+        at,
+        mac: None,
+        system: None,
+        peer: None,
+        what,
+    }
+}
+
+/// Applies effects to the live state: the rows to write, and the events to tell once they are written.
+fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, Vec<Event>) {
+    let mut rows = Vec::new();
+    let mut events = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::Seen { mac, address, firmware } => {
+                let known = live.installs.sightings.get(address).filter(|seen| seen.mac == *mac);
+                let firmware = firmware.or_else(|| known.and_then(|seen| seen.firmware));
+                live.installs.sightings.insert(
+                    *address,
+                    Sighting {
+                        mac: *mac,
+                        firmware,
+                        at: now,
+                    },
+                );
+            }
+            Effect::Install { when, act } => {
+                let before = live.installs.by_system.get(&act.arm.system).cloned();
+                let Some(after) = step(&act.arm, before.as_deref(), &act.input, now) else {
+                    continue;
+                };
+                let new_attempt =
+                    before.is_none_or(|before| before.arm != after.arm || before.attempts != after.attempts);
+                if let Some(what) = told(&after, &act.input, *when, new_attempt) {
+                    events.push(Event {
+                        at: now,
+                        mac: after.mac,
+                        system: Some(after.system.clone()),
+                        peer: after.bound.map(Into::into),
+                        what,
+                    });
+                }
+                live.installs.put(after.clone());
+                rows.push(LiveRow::Installation(Box::new(after)));
+            }
+        }
+    }
+    (rows, events)
+}
+
+/// The event that a transition is worth. A reported stage is told by who took the report, with its details.
+fn told(after: &Installation, input: &Input, when: When, new_attempt: bool) -> Option<What> {
+    let reason = || after.reason.clone().unwrap_or_default();
+    match input {
+        Input::Launch { address, .. } => new_attempt.then_some(What::Claimed {
+            address: *address,
+            attempt: after.attempts,
+        }),
+        Input::Done => Some(What::Installed),
+        Input::Reached(Stage::Booted) if after.state == State::Installed => Some(What::BootedFromDisk),
+        Input::Reached(stage) if when == When::After => Some(What::Stage {
+            stage: stage.to_string(),
+            detail: None,
+            reported: false,
+        }),
+        Input::Reached(_) | Input::AnswersFetched => None,
+        Input::Failed(_) | Input::Silent(_) => Some(What::Failed { reason: reason() }),
+        Input::BootedAgain => Some(What::Held { reason: reason() }),
+    }
+}
