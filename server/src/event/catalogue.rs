@@ -90,6 +90,9 @@ catalogue! {
     HttpSent "HTTP_SENT" Info
         "A file was sent by HTTP."
         "Nothing to do."
+    TreeSent "TREE_SENT" Debug
+        "Files of an install tree were sent, summed over some seconds."
+        "Nothing to do. The log at level debug names each file."
     HttpProgress "HTTP_PROGRESS" Debug
         "A large file is being sent by HTTP."
         "Nothing to do."
@@ -238,6 +241,19 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             } else {
                 write!(f, "  ({status})")
             }
+        }
+        What::TreeSent {
+            files,
+            bytes,
+            millis,
+            last,
+        } => {
+            write!(f, "{files} tree files, {}", size(*bytes))?;
+            let rate = rate(*bytes, *millis);
+            if !rate.is_empty() {
+                write!(f, "  {rate}")?;
+            }
+            write!(f, ", the last {last}")
         }
         What::HttpProgress {
             role,

@@ -3,6 +3,7 @@
 //! Pure. A sink takes events; nothing here writes.
 
 mod catalogue;
+pub mod metrics;
 
 pub use catalogue::{CATALOGUE, CodeDoc, Level};
 
@@ -153,6 +154,17 @@ pub enum What {
         millis: u64,
         /// HTTP status.
         status: u16,
+    },
+    /// Files of an install tree were sent, summed over some seconds: an installation fetches thousands.
+    TreeSent {
+        /// How many.
+        files: u64,
+        /// Bytes of all.
+        bytes: u64,
+        /// From the first to the last of them.
+        millis: u64,
+        /// The last one, below the tree.
+        last: String,
     },
     /// A large file is being sent by HTTP.
     HttpProgress {

@@ -1,0 +1,195 @@
+//! Files and folders on their way out: opened below their root, judged, read in large pieces, never whole.
+
+use crate::http::listing::Entry;
+use crate::http::range::FileFacts;
+use crate::http::{FileRef, Source};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// A piece of a file while few transfers run: measured 1.4-1.6 GB/s to one client, against 0.8-0.9 with 64 KiB.
+pub(super) const LARGE_PIECE: usize = 256 * 1024;
+/// A piece while many run, so that 8,192 slow clients hold 512 MiB and no more.
+pub(super) const SMALL_PIECE: usize = 64 * 1024;
+
+/// What a path turned out to be.
+pub(super) enum Opened {
+    /// A file, open.
+    File(Arc<File>, FileFacts),
+    /// A folder, listed.
+    Folder(Vec<Entry>),
+}
+
+/// Opens what `file` names. Blocks.
+pub(super) fn open_source(file: &FileRef) -> io::Result<Opened> {
+    // A FIFO or a device that a medium brings along must not block us or do worse.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let (opened, root) = match &file.source {
+        Source::Asset(asset) => (File::from(open(&asset.path, flags, Mode::empty())?), None),
+        Source::Tree { root, path } => {
+            let root_flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let root = open(root, root_flags, Mode::empty())?;
+            let opened = open_beneath(&root, path, flags)?;
+            (opened, Some((root, path)))
+        }
+    };
+    let meta = opened.metadata()?;
+    if meta.is_dir() {
+        let (root, path) = root.ok_or_else(|| io::Error::other("it is a folder"))?;
+        return list(&root, path, &opened).map(Opened::Folder);
+    }
+    if !meta.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let facts = FileFacts {
+        size: meta.len(),
+        modified: meta.mtime(),
+        modified_nanos: meta.mtime_nsec(),
+        inode: meta.ino(),
+    };
+    Ok(Opened::File(Arc::new(opened), facts))
+}
+
+/// Opens `path` below `root`; links that leave it fail (EXDEV).
+fn open_beneath(root: &OwnedFd, path: &str, flags: OFlag) -> io::Result<File> {
+    let below = if path.is_empty() {
+        Path::new(".")
+    } else {
+        Path::new(path)
+    };
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    Ok(File::from(openat2(root, below, how)?))
+}
+
+/// The entries of an open folder, links followed. What cannot be looked at, or lies outside the tree, is left out.
+fn list(root: &OwnedFd, path: &str, folder: &File) -> io::Result<Vec<Entry>> {
+    use std::os::fd::AsRawFd as _;
+    let mut entries = Vec::new();
+    // The open folder itself, whatever happens to its name meanwhile.
+    for entry in std::fs::read_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()))? {
+        let entry = entry?;
+        let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else {
+            continue;
+        };
+        let looked = if kind.is_symlink() {
+            let below = format!("{path}/{name}");
+            open_beneath(root, below.trim_start_matches('/'), OFlag::O_PATH | OFlag::O_CLOEXEC)
+                .and_then(|target| target.metadata())
+        } else {
+            entry.metadata()
+        };
+        let Ok(meta) = looked else { continue };
+        if meta.is_dir() || meta.is_file() {
+            entries.push(Entry {
+                name,
+                folder: meta.is_dir(),
+                size: meta.len(),
+            });
+        }
+    }
+    Ok(entries)
+}
+
+/// Reads `len` bytes at `offset`. Blocks.
+pub(super) fn read_piece(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut piece = vec![0; len];
+    file.read_exact_at(&mut piece, offset)?;
+    Ok(Bytes::from(piece))
+}
+
+/// A part of a file as a body: one piece leaves while the next is read.
+pub(super) struct FileBody {
+    file: Arc<File>,
+    /// Where the next read begins.
+    next: u64,
+    /// Where the part ends.
+    end: u64,
+    /// Bytes that have not left yet.
+    left: u64,
+    piece: usize,
+    ahead: bool,
+    ready: Option<Bytes>,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl FileBody {
+    /// The bytes `first..end` of `file`, of which `start` was read already. `roomy` reads ahead in large pieces.
+    pub(super) fn new(file: Arc<File>, first: u64, end: u64, start: Bytes, roomy: bool) -> Self {
+        let next = first.saturating_add(u64::try_from(start.len()).unwrap_or(u64::MAX));
+        Self {
+            file,
+            next,
+            end,
+            left: end.saturating_sub(first),
+            piece: if roomy { LARGE_PIECE } else { SMALL_PIECE },
+            ahead: roomy,
+            ready: Some(start).filter(|start| !start.is_empty()),
+            reading: None,
+        }
+    }
+
+    fn read_next(&mut self) {
+        let left = self.end.saturating_sub(self.next);
+        if left == 0 || self.reading.is_some() {
+            return;
+        }
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(self.piece);
+        let (file, offset) = (self.file.clone(), self.next);
+        self.next = self.next.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        self.reading = Some(spawn_blocking(move || read_piece(&file, offset, len)));
+    }
+
+    fn give(&mut self, piece: Bytes) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.left = self.left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if self.ahead {
+            self.read_next();
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(piece) = self.ready.take() {
+            return self.give(piece);
+        }
+        self.read_next();
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
+        let read = ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        match read.map_err(io::Error::other).and_then(|read| read) {
+            Ok(piece) => self.give(piece),
+            // The length was promised, so all that is left is to break the connection off.
+            Err(error) => {
+                self.next = self.end;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
