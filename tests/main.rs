@@ -17,4 +17,5 @@
 
 mod cli;
 mod dhcp;
+mod http;
 mod tidy;

@@ -340,7 +340,13 @@ fn render_answer(
                     .file_name()
                     .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             };
-            file(request, who, Source::Asset(asset.clone()), Role::Loader, label, slash)
+            // A distro without a tree gives its kernel and initrds one by one.
+            let role = match &question.ask {
+                Ask::TreeFile { path, .. } if path == "-/kernel" => Role::Kernel,
+                Ask::TreeFile { .. } => Role::Initrd,
+                _ => Role::Loader,
+            };
+            file(request, who, Source::Asset(asset.clone()), role, label, slash)
         }
         Answer::TreeFile { distro, root, path } => {
             let role = role(world, distro, path);

@@ -2,6 +2,7 @@
 //!
 //! hyper's own header timeout also runs while a connection idles, which would close it after seconds; UEFI HTTP Boot keeps one open
 //! between HEAD and GET and fails when we close first (edk2#9920). So the two are told apart here, below hyper.
+#![allow(clippy::disallowed_methods, reason = "IO: a TCP stream and its clocks")]
 
 use super::transfer::Transfer;
 use hyper::rt::{Read, ReadBufCursor, Write};

@@ -1,18 +1,20 @@
 //! Files and folders on their way out: opened below their root, judged, read in large pieces, never whole.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "IO: reads files piece by piece on the blocking pool"
+)]
 
+use crate::distro::tree;
 use crate::http::listing::Entry;
 use crate::http::range::FileFacts;
 use crate::http::{FileRef, Source};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::Mode;
-use std::fs::File;
+use nix::fcntl::OFlag;
+use std::fs::{File, Metadata, OpenOptions};
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -33,74 +35,42 @@ pub(super) enum Opened {
 
 /// Opens what `file` names. Blocks.
 pub(super) fn open_source(file: &FileRef) -> io::Result<Opened> {
-    // A FIFO or a device that a medium brings along must not block us or do worse.
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let (opened, root) = match &file.source {
-        Source::Asset(asset) => (File::from(open(&asset.path, flags, Mode::empty())?), None),
-        Source::Tree { root, path } => {
-            let root_flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let root = open(root, root_flags, Mode::empty())?;
-            let opened = open_beneath(&root, path, flags)?;
-            (opened, Some((root, path)))
+    match &file.source {
+        // Loaders are often links to elsewhere, and the admin's own choice. O_NONBLOCK: a FIFO must not wait for its writer.
+        Source::Asset(asset) => {
+            let opened = OpenOptions::new()
+                .read(true)
+                .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+                .open(&asset.path)?;
+            let meta = opened.metadata()?;
+            if !meta.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
+            Ok(Opened::File(Arc::new(opened), facts(&meta)))
         }
-    };
-    let meta = opened.metadata()?;
-    if meta.is_dir() {
-        let (root, path) = root.ok_or_else(|| io::Error::other("it is a folder"))?;
-        return list(&root, path, &opened).map(Opened::Folder);
+        Source::Tree { root, path } => {
+            let (opened, meta) = tree::open(root, path)?;
+            if !meta.is_dir() {
+                return Ok(Opened::File(Arc::new(opened), facts(&meta)));
+            }
+            let entry = |listed: tree::Listed| Entry {
+                name: listed.name,
+                folder: listed.is_folder,
+                size: listed.size,
+            };
+            let listed = tree::list(root, path)?;
+            Ok(Opened::Folder(listed.into_iter().map(entry).collect()))
+        }
     }
-    if !meta.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let facts = FileFacts {
+}
+
+fn facts(meta: &Metadata) -> FileFacts {
+    FileFacts {
         size: meta.len(),
         modified: meta.mtime(),
         modified_nanos: meta.mtime_nsec(),
         inode: meta.ino(),
-    };
-    Ok(Opened::File(Arc::new(opened), facts))
-}
-
-/// Opens `path` below `root`; links that leave it fail (EXDEV).
-fn open_beneath(root: &OwnedFd, path: &str, flags: OFlag) -> io::Result<File> {
-    let below = if path.is_empty() {
-        Path::new(".")
-    } else {
-        Path::new(path)
-    };
-    let how = OpenHow::new()
-        .flags(flags)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    Ok(File::from(openat2(root, below, how)?))
-}
-
-/// The entries of an open folder, links followed. What cannot be looked at, or lies outside the tree, is left out.
-fn list(root: &OwnedFd, path: &str, folder: &File) -> io::Result<Vec<Entry>> {
-    use std::os::fd::AsRawFd as _;
-    let mut entries = Vec::new();
-    // The open folder itself, whatever happens to its name meanwhile.
-    for entry in std::fs::read_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()))? {
-        let entry = entry?;
-        let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else {
-            continue;
-        };
-        let looked = if kind.is_symlink() {
-            let below = format!("{path}/{name}");
-            open_beneath(root, below.trim_start_matches('/'), OFlag::O_PATH | OFlag::O_CLOEXEC)
-                .and_then(|target| target.metadata())
-        } else {
-            entry.metadata()
-        };
-        let Ok(meta) = looked else { continue };
-        if meta.is_dir() || meta.is_file() {
-            entries.push(Entry {
-                name,
-                folder: meta.is_dir(),
-                size: meta.len(),
-            });
-        }
     }
-    Ok(entries)
 }
 
 /// Reads `len` bytes at `offset`. Blocks.

@@ -2,7 +2,7 @@
 //!
 //! HTTP/1.1 over hyper with title-case header names: GRUB compares `Content-Length: ` byte for byte. Always a `Content-Length`, never
 //! an empty header value (EDK2 locks up on one), never a close that the client did not ask for.
-#![expect(
+#![allow(
     clippy::disallowed_methods,
     reason = "this is the shell of HTTP: it opens files, reads clocks and starts a task per connection"
 )]

@@ -1,5 +1,6 @@
 //! Keeps account of what is being sent: one event at the end, one a second on the way, and one per while for the thousands of small
 //! files of an installation.
+#![allow(clippy::disallowed_methods, reason = "IO: reads the clock to tell rates")]
 
 use super::Shared;
 use crate::event::What;
