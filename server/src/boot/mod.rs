@@ -6,12 +6,14 @@ mod answer;
 mod decide;
 mod facts;
 pub mod paths;
+mod preview;
 pub mod quirks;
 mod trace;
 
 pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, Script, When};
 pub use decide::decide;
 pub use facts::{Ask, Facts, FoundBy, Ipxe, Request, recognise};
+pub use preview::preview;
 pub use trace::{Rule, Trace};
 
 use crate::assets::Assets;

@@ -1,9 +1,10 @@
 //! Files and reports: loaders, trees, and what a token opens.
 
 use super::Deciding;
+use crate::boot::preview::template_of;
 use crate::boot::{Answer, AnswerFile, Effect, When, paths};
 use crate::install::{Act, Arm, Input, Installation, Stage, State, Token, TokenKind};
-use crate::inventory::{self, Layer, Resolved, Sourced};
+use crate::inventory;
 use crate::model::{Distro, Name};
 use std::sync::Arc;
 
@@ -152,7 +153,7 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
         Ok(resolved) => resolved,
         Err(broken) => return deciding.not_found("broken record", broken.to_string()),
     };
-    let Some(template) = template_of(deciding, &resolved) else {
+    let Some(template) = template_of(deciding.world, &resolved) else {
         return deciding.not_found(
             "no template",
             format!("profile of {} names no answer file", installation.system),
@@ -207,22 +208,6 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
         address: Some(peer),
         resolved,
     }))
-}
-
-/// The answer-file template: the nearest layer's, else the family's own.
-fn template_of(deciding: &Deciding<'_>, resolved: &Resolved) -> Option<Sourced<String>> {
-    resolved.autoinstall.clone().or_else(|| {
-        let (name, signature) = resolved
-            .distro
-            .signature
-            .as_ref()
-            .zip(deciding.world.assets.signature_of(&resolved.distro))?;
-        let value = signature.autoinstall_for(&resolved.distro.os_version)?.to_owned();
-        Some(Sourced {
-            value,
-            layer: Layer::Signature(name.clone()),
-        })
-    })
 }
 
 /// A stage, done or failed, as an installer reports it.
