@@ -3,12 +3,18 @@
 //! Pure. Rendering never writes, never fetches, never runs user data as a template; one encoder per sink keeps every value a value.
 
 mod command_line;
+mod encode;
 mod engine;
 mod grub;
 mod ipxe;
+mod login;
+mod methods;
 mod pxelinux;
+mod vars;
 
-pub use engine::{ErrorKind, TemplateError, answer_file};
+pub use engine::{ErrorKind, LONGEST, TemplateError, answer_file};
+pub use login::leaves_login;
+pub use vars::{Variable, variables};
 
 use crate::boot::{Dialect, Script};
 
