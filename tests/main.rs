@@ -18,4 +18,5 @@
 mod cli;
 mod dhcp;
 mod http;
+mod render;
 mod tidy;

@@ -38,36 +38,33 @@ fn words(value: &Value, encode: fn(&str) -> String) -> Result<String, Error> {
     Ok(out.join(" "))
 }
 
-/// One shell word (POSIX 2.2.2: in single quotes every character is itself).
+/// One shell word on one line (POSIX 2.2.2: in single quotes every character is itself). A line end inside it would let a value begin a line
+/// with `%end`, which a kickstart obeys even between the quotes of its scripts.
 fn sh(text: &str) -> String {
-    format!("'{}'", text.replace('\0', "").replace('\'', "'\\''"))
+    format!("'{}'", one_line_of_text(text).replace('\'', "'\\''"))
+}
+
+/// Every control character and line end as a blank.
+fn one_line_of_text(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || is_line_end(c) { ' ' } else { c })
+        .collect()
 }
 
 /// One kickstart word: the installer splits lines with Python's shlex, where `\` escapes inside double quotes.
 fn ks(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() || is_line_end(c) => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    let text = one_line_of_text(text).replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{text}\"")
 }
 
-/// Characters beyond the control characters at which Python's `splitlines` or YAML 1.1 ends a line.
+/// Characters beyond the control characters at which Python's `splitlines` (pykickstart) or YAML 1.1 ends a line.
 const fn is_line_end(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}' | '\u{85}')
+    matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// The rest of a preseed line: no line end, and no `\` at the end, which would join the next line.
 fn preseed(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line = one_line_of_text(text);
     line.trim().trim_end_matches('\\').trim_end().to_owned()
 }
 
@@ -156,6 +153,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_its_word() {
+        assert_eq!(sh("a\n%end\u{2028}%post"), "'a %end %post'");
         assert_eq!(sh("a'; reboot; '"), r"'a'\''; reboot; '\'''");
         assert_eq!(ks("a\" --x\n%end\\"), r#""a\" --x %end\\""#);
         assert_eq!(preseed("a\nd-i x/y boolean true\\"), "a d-i x/y boolean true");

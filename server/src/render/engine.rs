@@ -317,8 +317,11 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
         next = cause.source();
     }
     let name = innermost.name().or_else(|| error.name()).unwrap_or(template);
+    // An included snippet is known there by its bare name.
+    let path = shared.source(name).is_none().then(|| shared.snippet(name)).flatten();
+    let name = path.map_or_else(|| name.to_owned(), |path| format!("{SNIPPETS}{path}"));
     let line = innermost.line().or_else(|| error.line()).unwrap_or(0);
-    let text = shared.source(name).map_or("", |template| &template.text);
+    let text = shared.source(&name).map_or("", |template| &template.text);
     let spelled = innermost
         .range()
         .and_then(|range| text.get(range))
@@ -347,7 +350,7 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
         _ => ErrorKind::Value,
     };
     TemplateError {
-        template: name.to_owned(),
+        template: name,
         line,
         kind,
     }

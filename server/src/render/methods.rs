@@ -77,7 +77,7 @@ fn string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             text.find(what)
                 .and_then(|at| text.get(..at))
                 .and_then(|before| i64::try_from(before.chars().count()).ok())
-                .map_or(Value::from(-1), Value::from)
+                .map_or_else(|| Value::from(-1), Value::from)
         }
         "count" => {
             let (what,): (&str,) = from_args(args)?;

@@ -396,7 +396,8 @@ fn debian(set: &mut Set, tree: &str, directory: &str) {
     let kernel = set.text("kernel").to_owned();
     // An ISO keeps its kernel in install.<arch>, a mirror below dists/. A netboot package is no mirror.
     let on_iso = kernel.starts_with("install.") || kernel.starts_with("install/");
-    let mirrors = flag(set, "tree_is_mirror").unwrap_or(!tree.is_empty() && (on_iso || kernel.starts_with("dists/")));
+    let is_mirror = !tree.is_empty() && (on_iso || kernel.starts_with("dists/"));
+    let mirrors = flag(set, "tree_is_mirror").unwrap_or(is_mirror);
     set.put("tree_is_mirror", mirrors);
     // The Release file of an ISO is not signed, so d-i and apt 3 must be told to take it (Debian 13).
     let unsigned = flag(set, "unsigned_tree").unwrap_or(mirrors && on_iso);

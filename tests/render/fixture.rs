@@ -1,0 +1,256 @@
+//! A small world made by hand, and the shipped templates as they lie in the checkout.
+
+use cordwainer::assets::{Assets, Template};
+use cordwainer::boot::{AnswerFile, World};
+use cordwainer::config::Config;
+use cordwainer::install::{ArmId, Installs, ServerKey};
+use cordwainer::inventory::{Entry, Inventory, Layer, Merged, Resolved, Sourced};
+use cordwainer::model::{Binding, Defaults, Dict, DictValue, Distro, Profile, Secret, Span, Subnet, System, Timestamp};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub const HASH: &str = "$6$cordwainer$0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEXAMPLEEXAMPLEEXAMPLEEXAMPLE admin@example";
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn texts(folder: &Path, below: &Path, out: &mut imbl::OrdMap<String, Arc<Template>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path != root().join("kickstarts/snippets") {
+                texts(&path, below, out);
+            }
+        } else {
+            let name = path.strip_prefix(below).unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(&path).unwrap().into();
+            out.insert(
+                name,
+                Arc::new(Template {
+                    text,
+                    origin: "built in".into(),
+                }),
+            );
+        }
+    }
+}
+
+/// What is shipped.
+pub fn assets() -> Assets {
+    let mut assets = Assets::default();
+    let folder = root().join("kickstarts");
+    texts(&folder, &folder, &mut assets.templates);
+    let mut snippets = imbl::OrdMap::new();
+    for entry in fs::read_dir(folder.join("snippets")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap().into();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        snippets.insert(
+            name,
+            Arc::new(Template {
+                text,
+                origin: "built in".into(),
+            }),
+        );
+    }
+    assets.snippets = snippets;
+    assets
+}
+
+pub fn with_template(mut assets: Assets, name: &str, text: &str) -> Assets {
+    assets.templates.insert(
+        name.into(),
+        Arc::new(Template {
+            text: text.into(),
+            origin: "test".into(),
+        }),
+    );
+    assets
+}
+
+pub fn with_snippet(mut assets: Assets, name: &str, text: &str) -> Assets {
+    assets.snippets.insert(
+        name.into(),
+        Arc::new(Template {
+            text: text.into(),
+            origin: "test".into(),
+        }),
+    );
+    assets
+}
+
+pub fn defaults() -> Defaults {
+    Defaults {
+        ssh_authorized_keys: vec![KEY.into()],
+        root_password_hash: Some(Secret::new(HASH.into())),
+        name_servers: vec!["192.0.2.53".parse().unwrap()],
+        timezone: "Europe/Vienna".into(),
+        locale: "en_US.UTF-8".into(),
+        keyboard: "us".into(),
+        ..Defaults::default()
+    }
+}
+
+pub fn world(defaults: Defaults, assets: Assets) -> World {
+    let subnet = Subnet {
+        network: "192.168.77.0/24".parse().unwrap(),
+        pool: None,
+        router: Some("192.168.77.1".parse().unwrap()),
+        dns: vec!["192.168.77.2".parse().unwrap()],
+        domain: Some("lab.test".into()),
+        lease: Span::seconds(3600),
+        relays: Vec::new(),
+        binding: Binding::Lease,
+        router_advertisements: false,
+    };
+    World {
+        config: Arc::new(Config {
+            subnets: vec![subnet],
+            ..Config::default()
+        }),
+        inventory: Arc::new(Inventory::new(Arc::new(defaults))),
+        installs: Arc::new(Installs::default()),
+        assets: Arc::new(assets),
+        key: Arc::new(ServerKey::new([7; 32])),
+        now: Timestamp(0),
+    }
+}
+
+pub fn merged(text: &str, layer: &Layer) -> Merged {
+    let dict: Dict = text.parse().unwrap();
+    Merged {
+        entries: dict
+            .iter()
+            .map(|(key, value)| Entry {
+                key: key.to_owned(),
+                values: match value {
+                    DictValue::Values(values) => Some(values.clone()),
+                    _ => None,
+                },
+                layer: layer.clone(),
+            })
+            .collect(),
+        removed: Vec::new(),
+    }
+}
+
+/// One distro family in the tests.
+#[derive(Clone, Copy)]
+pub struct Family {
+    pub title: &'static str,
+    pub template: &'static str,
+    pub breed: &'static str,
+    pub version: &'static str,
+    pub kernel: &'static str,
+}
+
+pub const FAMILIES: [Family; 10] = [
+    family("el7", "redhat/el7.ks", "redhat", "rhel7", "images/pxeboot/vmlinuz"),
+    family("el8", "redhat/el8.ks", "redhat", "rhel8", "images/pxeboot/vmlinuz"),
+    family("el9", "redhat/el9.ks", "redhat", "rhel9", "images/pxeboot/vmlinuz"),
+    family("el10", "redhat/el10.ks", "redhat", "rhel10", "images/pxeboot/vmlinuz"),
+    family(
+        "fedora41",
+        "redhat/fedora.ks",
+        "redhat",
+        "fedora41",
+        "images/pxeboot/vmlinuz",
+    ),
+    family(
+        "debian11-mirror",
+        "debian/preseed.cfg",
+        "debian",
+        "11",
+        "dists/bullseye/main/installer-amd64/current/images/netboot/debian-installer/amd64/linux",
+    ),
+    family(
+        "debian12-netboot",
+        "debian/preseed.cfg",
+        "debian",
+        "12",
+        "debian-installer/amd64/linux",
+    ),
+    family(
+        "debian13-iso",
+        "debian/preseed.cfg",
+        "debian",
+        "13",
+        "install.amd/vmlinuz",
+    ),
+    family(
+        "debian13-netboot",
+        "debian/preseed.cfg",
+        "debian",
+        "13",
+        "debian-installer/amd64/linux",
+    ),
+    family("lab", "lab/answer", "lab", "1.0", "boot/vmlinuz"),
+];
+
+const fn family(
+    title: &'static str,
+    template: &'static str,
+    breed: &'static str,
+    version: &'static str,
+    kernel: &'static str,
+) -> Family {
+    Family {
+        title,
+        template,
+        breed,
+        version,
+        kernel,
+    }
+}
+
+/// How a machine gets its address.
+pub const DHCP: &str = r#"{"mac_address": "52:54:00:7c:1d:4f"}"#;
+pub const STATIC: &str = r#"{"mac_address": "52:54:00:7c:1d:4f", "ip_address": "192.168.77.21", "static": true}"#;
+
+/// An answer file of web1, with `interface` as JSON and `meta` as `k=v` words.
+pub fn answer(family: Family, interface: &str, meta: &str) -> AnswerFile {
+    let system: System = serde_json::from_value(serde_json::json!({
+        "name": "web1", "profile": "base", "hostname": "web1.lab.test",
+        "interfaces": {"eth0": serde_json::from_str::<serde_json::Value>(interface).unwrap()},
+    }))
+    .unwrap();
+    let profile: Profile =
+        serde_json::from_value(serde_json::json!({"name": "base", "parent": {"distro": family.title}})).unwrap();
+    let distro: Distro = serde_json::from_value(serde_json::json!({
+        "name": family.title, "arch": "x86_64", "breed": family.breed, "os_version": family.version, "kernel": family.kernel,
+        "initrd": ["initrd.img"],
+    }))
+    .unwrap();
+    let layer = Layer::System("web1".parse().unwrap());
+    AnswerFile {
+        resolved: Resolved {
+            system: Some(Arc::new(system)),
+            profiles: vec![Arc::new(profile)],
+            distro: Arc::new(distro),
+            autoinstall: None,
+            autoinstall_meta: merged(meta, &layer),
+            kernel_options: Merged::default(),
+            kernel_options_post: merged("console=ttyS0,115200 quiet", &layer),
+            name_servers: None,
+            name_servers_search: None,
+            proxy: None,
+            boot_loaders: None,
+            enable_menu: true,
+        },
+        file: "answer".into(),
+        template: Sourced {
+            value: family.template.into(),
+            layer,
+        },
+        arm: Some(ArmId("a1".into())),
+        base_url: "http://192.168.77.1".into(),
+        tree_url: format!("http://192.168.77.1/d/{}", family.title),
+        answer_url: "http://192.168.77.1/i/installtokeninstalltokeninstallto".into(),
+        report_url: "http://192.168.77.1/r/reporttokenreporttokenreporttoke".into(),
+        mac: Some("52:54:00:7c:1d:4f".parse().unwrap()),
+        address: Some("192.168.77.21".parse().unwrap()),
+    }
+}

@@ -1,0 +1,9 @@
+//! Rendering: every boot script and shipped answer file against golden texts, independent validators, and hostile values.
+
+mod answers;
+mod behaviour;
+mod fixture;
+mod golden;
+mod hostile;
+mod scripts;
+mod validators;

@@ -1,0 +1,126 @@
+//! Boot scripts: dialect x firmware x {launch, local, menu}.
+
+use super::fixture::merged;
+use super::{golden, validators};
+use cordwainer::boot::{Dialect, Launch, Menu, MenuEntry, Script};
+use cordwainer::inventory::Layer;
+use cordwainer::model::Firmware;
+use cordwainer::render;
+
+pub const DIALECTS: [Dialect; 3] = [Dialect::Ipxe, Dialect::Grub, Dialect::Pxelinux];
+
+const FIRMWARE: [(&str, Option<Firmware>); 4] = [
+    ("bios", Some(Firmware::Bios)),
+    ("uefi-x64", Some(Firmware::UefiX64)),
+    ("uefi-arm64", Some(Firmware::UefiArm64)),
+    ("unknown", None),
+];
+
+pub fn launch(dialect: Dialect, firmware: Option<Firmware>, options: &str) -> Launch {
+    Launch {
+        dialect,
+        firmware,
+        system: "web1".parse().unwrap(),
+        profile: "rocky9".parse().unwrap(),
+        kernel: "http://192.168.77.1/d/rocky9/images/pxeboot/vmlinuz".into(),
+        initrd: vec!["http://192.168.77.1/d/rocky9/images/pxeboot/initrd.img".into()],
+        options: merged(options, &Layer::Settings).entries,
+        removed: Vec::new(),
+    }
+}
+
+fn all() -> Vec<(String, Script)> {
+    let mut scripts = Vec::new();
+    for dialect in DIALECTS {
+        for (name, firmware) in FIRMWARE {
+            let title = |what: &str| format!("scripts/{what}-{name}.{}", dialect.as_str());
+            let options =
+                "inst.ks=http://192.168.77.1/i/token/ks.cfg console=tty0 console=ttyS0,115200 quiet note=\"two words\"";
+            scripts.push((
+                title("launch"),
+                Script::Launch(Box::new(launch(dialect, firmware, options))),
+            ));
+            let because = "web1 is not armed".to_owned();
+            scripts.push((
+                title("local"),
+                Script::Local {
+                    dialect,
+                    firmware,
+                    because,
+                },
+            ));
+            let entry = |profile: &str, title: &str| MenuEntry {
+                title: title.into(),
+                profile: profile.parse().unwrap(),
+            };
+            let entries = vec![entry("debian12", "Debian 12"), entry("rocky9", "Rocky Linux 9.4")];
+            scripts.push((
+                title("menu"),
+                Script::Menu(Menu {
+                    dialect,
+                    firmware,
+                    entries,
+                    timeout_ms: 15_000,
+                }),
+            ));
+        }
+    }
+    scripts
+}
+
+#[test]
+fn every_script_is_the_golden_one() {
+    for (name, script) in all() {
+        golden::check(&name, &render::script(&script));
+    }
+}
+
+#[test]
+fn grub_reads_every_script() {
+    for (name, script) in all().into_iter().filter(|(name, _)| name.ends_with(".grub")) {
+        validators::grub(&name, &render::script(&script));
+    }
+}
+
+#[test]
+fn a_menu_never_starts_an_installer() {
+    for (name, script) in all().into_iter().filter(|(name, _)| name.contains("/menu-")) {
+        let text = render::script(&script);
+        for word in ["vmlinuz", "kernel ", "KERNEL", "initrd", "  linux"] {
+            assert!(!text.contains(word), "{name} has {word}");
+        }
+        assert!(
+            text.contains("cordwainer system add --name NAME --profile rocky9"),
+            "{name} does not say how to arm"
+        );
+    }
+}
+
+#[test]
+fn a_bare_exit_never_ends_on_uefi() {
+    for (name, script) in all().into_iter().filter(|(name, _)| name.ends_with("uefi-x64.ipxe")) {
+        let text = render::script(&script);
+        assert_eq!(text.lines().last(), Some("exit 1"), "{name}");
+        assert!(!text.contains("sanboot"), "{name}");
+    }
+}
+
+#[test]
+fn the_kernel_finds_every_initrd_by_its_own_name() {
+    let mut launch = launch(Dialect::Ipxe, Some(Firmware::UefiX64), "--- quiet");
+    launch.initrd = vec!["http://a/x/initrd.gz".into(), "http://a/firmware/initrd.gz".into()];
+    let text = render::script(&Script::Launch(Box::new(launch)));
+    let kernel = text.lines().find(|line| line.starts_with("kernel ")).unwrap();
+    assert!(
+        kernel.contains(" initrd=initrd.gz initrd=initrd-1 --- quiet ||"),
+        "{kernel}"
+    );
+    assert!(
+        text.contains("\ninitrd --name initrd.gz http://a/x/initrd.gz ||"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\ninitrd --name initrd-1 http://a/firmware/initrd.gz ||"),
+        "{text}"
+    );
+}
