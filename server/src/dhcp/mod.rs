@@ -2,6 +2,7 @@
 //!
 //! The pure half goes from bytes to a reply and the rows that must be on disk before it leaves; `serve` moves the bytes.
 
+mod advertise;
 mod authoritative;
 mod emit;
 mod leases;
@@ -11,6 +12,7 @@ mod proxy;
 mod respond;
 pub mod wall;
 
+pub use advertise::Advertiser;
 pub use emit::{Draft, emit};
 pub use leases::{Change, Leases, QUARANTINE};
 pub use packet::{Client, MessageType, Packet};
