@@ -18,5 +18,6 @@
 mod cli;
 mod dhcp;
 mod http;
+mod lab;
 mod render;
 mod tidy;

@@ -1,0 +1,207 @@
+//! Networks of network namespaces: a bridge with the server's address, hosts and taps beside it.
+//! Everything goes through `ip netns exec` and `ip -n`: the test's own process never changes its namespace.
+
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::child;
+
+const IP_DEADLINE: Duration = Duration::from_secs(30);
+static SWEEP: Once = Once::new();
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A link layer with one server on it. Dropping it removes its namespaces.
+pub struct Net {
+    prefix: String,
+    server: Namespace,
+    taps: AtomicU32,
+}
+
+/// One host of a [`Net`] that is not the server.
+pub struct Host {
+    namespace: Namespace,
+}
+
+struct Namespace(String);
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["netns", "del", &self.0]).output();
+    }
+}
+
+impl Namespace {
+    fn new(name: String) -> Self {
+        SWEEP.call_once(remove_leftovers);
+        ip(&["netns", "add", &name]);
+        let namespace = Self(name);
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.0], arguments].concat());
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = child::command("ip");
+        command.args(["netns", "exec", &self.0, program]);
+        command
+    }
+}
+
+impl Net {
+    /// A bridge `br0` whose namespace, the server's, has these addresses (`"10.77.0.1/24"`), and `fe80::1` for router advertisements.
+    #[must_use]
+    pub fn new(addresses: &[&str]) -> Self {
+        let prefix = format!("cw-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let server = Namespace::new(format!("{prefix}-srv"));
+        server.ip(&["link", "add", "br0", "type", "bridge"]);
+        // Duplicate address detection would hold back the first answers for a second or two.
+        server.ip(&["link", "set", "br0", "addrgenmode", "none"]);
+        server.ip(&["link", "set", "br0", "up"]);
+        server.ip(&["addr", "add", "fe80::1/64", "dev", "br0", "nodad"]);
+        for address in addresses {
+            let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+            server.ip(&[&["addr", "add", address, "dev", "br0"], nodad].concat());
+        }
+        Self {
+            prefix,
+            server,
+            taps: AtomicU32::new(0),
+        }
+    }
+
+    /// The name of the server's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.server.0
+    }
+
+    /// A command that runs on the server, and dies with the calling thread.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        self.server.command(program)
+    }
+
+    /// Runs `ip` on the server.
+    pub fn ip(&self, arguments: &[&str]) {
+        self.server.ip(arguments);
+    }
+
+    /// A host beside the server, its `eth0` on the same bridge, with or without an address.
+    #[must_use]
+    pub fn host(&self, name: &str, address: Option<&str>) -> Host {
+        let namespace = Namespace::new(format!("{}-{name}", self.prefix));
+        let port = format!("p{}", self.taps.fetch_add(1, Ordering::Relaxed));
+        self.server.ip(&[
+            "link",
+            "add",
+            &port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &namespace.0,
+        ]);
+        self.server.ip(&["link", "set", &port, "master", "br0", "up"]);
+        namespace.ip(&["link", "set", "eth0", "up"]);
+        if let Some(address) = address {
+            namespace.ip(&["addr", "add", address, "dev", "eth0"]);
+        }
+        Host { namespace }
+    }
+
+    /// A new tap on the bridge, for one machine.
+    #[must_use]
+    pub fn tap(&self) -> String {
+        let name = format!("t{}", self.taps.fetch_add(1, Ordering::Relaxed));
+        self.server.ip(&["tuntap", "add", "dev", &name, "mode", "tap"]);
+        self.server.ip(&["link", "set", &name, "master", "br0", "up"]);
+        name
+    }
+}
+
+impl Host {
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace.0
+    }
+
+    /// A command that runs on this host, and dies with the calling thread.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        self.namespace.command(program)
+    }
+
+    pub fn ip(&self, arguments: &[&str]) {
+        self.namespace.ip(arguments);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    child::run("ip", child::command("ip").args(arguments), IP_DEADLINE);
+}
+
+/// Removes the namespaces of test processes that no longer run.
+fn remove_leftovers() {
+    let listed = child::run(
+        "ip netns list",
+        child::command("ip").args(["netns", "list"]),
+        IP_DEADLINE,
+    );
+    for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
+        let owner = name
+            .strip_prefix("cw-")
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|pid| pid.parse::<u32>().ok());
+        if let Some(owner) = owner
+            && !std::path::Path::new(&format!("/proc/{owner}")).exists()
+        {
+            let _gone = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+#[test]
+fn a_host_reaches_the_server_over_the_bridge() {
+    if !super::need::all("a_host_reaches_the_server_over_the_bridge", &[super::need::NETWORK]) {
+        return;
+    }
+    let net = Net::new(&["10.77.0.1/24"]);
+    let host = net.host("c1", Some("10.77.0.9/24"));
+    let route = child::run(
+        "route",
+        host.command("ip").args(["route", "get", "10.77.0.1"]),
+        IP_DEADLINE,
+    );
+    assert!(route.contains("dev eth0 src 10.77.0.9"), "{route}");
+    // A neighbour entry is made only by an answer to ARP: the bridge carries frames both ways.
+    let probe = std::net::SocketAddr::from(([10, 77, 0, 1], 9));
+    let mut connect = host.command("bash");
+    let refused = child::Child::start(
+        "connect",
+        connect.args(["-c", &format!("exec 3<>/dev/tcp/{}/{}", probe.ip(), probe.port())]),
+    )
+    .wait_for_exit(IP_DEADLINE);
+    assert!(!refused.success(), "nothing listens on port 9");
+    let neighbours = child::run(
+        "neighbours",
+        host.command("ip").args(["neigh", "show", "10.77.0.1"]),
+        IP_DEADLINE,
+    );
+    assert!(neighbours.contains("lladdr"), "{neighbours}");
+    let name = net.namespace().to_owned();
+    drop(host);
+    drop(net);
+    let listed = child::run(
+        "ip netns list",
+        child::command("ip").args(["netns", "list"]),
+        IP_DEADLINE,
+    );
+    assert!(!listed.contains(&name), "{listed}");
+}
