@@ -44,11 +44,11 @@ impl Advertiser {
         socket.set_multicast_loop_v6(false)?;
         socket.join_multicast_v6(&ALL_ROUTERS, link.index)?;
         socket.set_nonblocking(true)?;
-        // SAFETY: the socket is owned by the `AsyncFd`, which never gives it away, and closes it only when it is dropped.
         #[expect(
             unsafe_code,
             reason = "the caller's promise that the descriptor stays open; see SAFETY"
         )]
+        // SAFETY: the `AsyncFd` owns the socket, never gives it away, and closes it only when it is dropped.
         let socket = unsafe { AsyncFd::register(socket)? };
         let to = SocketAddrV6::new(ALL_NODES, 0, 0, link.index).into();
         Ok(Self { socket, to })
