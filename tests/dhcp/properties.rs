@@ -163,7 +163,7 @@ fn no_address_twice_one_machine_one_address_and_what_is_stored_loads() {
         if let Some(change) = &outcome.change {
             // Now and then the disk is full.
             if dice.below(20) == 0 {
-                site.leases.revert(change);
+                change.undo.iter().rev().for_each(|row| site.leases.apply(row));
                 continue;
             }
             disk.write(&change.rows);

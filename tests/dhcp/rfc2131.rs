@@ -130,7 +130,8 @@ fn a_new_lease_that_cannot_be_stored_has_no_fallback_and_can_be_taken_back() {
     let offered = answer(&site.say(&words(mac(1), MessageType::Discover))).yiaddr;
     let outcome = site.say(&words(mac(1), MessageType::Request).requested(offered).server(SERVER));
     assert!(outcome.fallback.is_none());
-    site.leases.revert(&outcome.change.unwrap());
+    let change = outcome.change.unwrap();
+    change.undo.iter().rev().for_each(|row| site.leases.apply(row));
     assert_eq!(site.leases.rows().count(), 0);
 }
 

@@ -5,11 +5,13 @@
 mod advertise;
 mod authoritative;
 mod emit;
+mod gate;
 mod leases;
 pub mod packet;
 mod pool;
 mod proxy;
 mod respond;
+mod serve;
 pub mod wall;
 
 pub use advertise::Advertiser;
@@ -17,3 +19,5 @@ pub use emit::{Draft, emit};
 pub use leases::{Change, Leases, QUARANTINE};
 pub use packet::{Client, MessageType, Packet};
 pub use respond::{CLIENT_PORT, Destination, Link, Outcome, PROXY_PORT, Reply, SERVER_PORT, respond};
+pub use serve::probe::{ForeignServer, WAIT, probe};
+pub use serve::{Counts, DhcpError, Server, links};

@@ -1,0 +1,94 @@
+//! Who else gives addresses here? Asks once, as a client would, and listens for a while. Blocking; for the start of the server and `check`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "sends a DISCOVER and waits for answers with a clock"
+)]
+
+use super::DhcpError;
+use super::socket::Udp;
+use crate::dhcp::packet::{Op, code};
+use crate::dhcp::{CLIENT_PORT, Link, MessageType, SERVER_PORT, wall};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long an answer is waited for.
+pub const WAIT: Duration = Duration::from_secs(3);
+
+/// Another DHCP server that answered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignServer {
+    /// Its identifier, option 54.
+    pub server: Ipv4Addr,
+    /// The address that it offered.
+    pub offered: Ipv4Addr,
+    /// Its boot file, if it named one.
+    pub file: Option<String>,
+}
+
+/// Sends a DISCOVER on `link` and lists who offers an address within `wait`, this server left out.
+///
+/// Servers that only know registered machines, and proxies, stay unseen: they do not answer a stranger.
+///
+/// # Errors
+/// [`DhcpError`] when port 68 cannot be used on the interface.
+pub fn probe(link: &Link, wait: Duration) -> Result<Vec<ForeignServer>, DhcpError> {
+    let failed = |source| DhcpError::Bind {
+        interface: link.name.clone(),
+        port: CLIENT_PORT,
+        source,
+    };
+    let Some(mac) = link.mac else {
+        return Ok(Vec::new());
+    };
+    let socket = Udp::bind(&link.name, CLIENT_PORT).map_err(failed)?;
+    let mut xid = [0; 4];
+    getrandom::fill(&mut xid).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+    let mut discover = vec![1, 1, 6, 0];
+    discover.extend(xid);
+    discover.extend([0, 0, 0x80, 0]);
+    discover.extend([0; 16]);
+    discover.extend(mac.bytes());
+    discover.resize(236, 0);
+    discover.extend(dhcproto::v4::MAGIC);
+    discover.extend([code::MESSAGE_TYPE, 1, MessageType::Discover.number()]);
+    discover.extend([code::PARAMETER_LIST, 5, 1, 3, 54, 66, 67, 255]);
+    discover.resize(300, 0);
+    let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
+    socket
+        .send(&discover, everyone, Ipv4Addr::UNSPECIFIED, link)
+        .map_err(failed)?;
+
+    let begun = Instant::now();
+    let mut found = BTreeSet::new();
+    loop {
+        let left = wait.saturating_sub(Instant::now().saturating_duration_since(begun));
+        if left.is_zero() {
+            return Ok(found.into_iter().collect());
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ready, timeout).map_err(|error| failed(error.into()))?;
+        let received = match socket.receive(link) {
+            Ok(Some(received)) => received,
+            Ok(None) => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        let Ok(packet) = wall::parse(&received.bytes) else {
+            continue;
+        };
+        let server = packet.server_id().unwrap_or_else(|| *received.source.ip());
+        let ours = link.addresses.iter().any(|net| net.addr() == server);
+        if packet.op == Op::Reply && packet.xid == u32::from_be_bytes(xid) && !packet.yiaddr.is_unspecified() && !ours {
+            let file = packet.option(code::BOOT_FILE).unwrap_or(&packet.file);
+            found.insert(ForeignServer {
+                server,
+                offered: packet.yiaddr,
+                file: Some(crate::dhcp::packet::escaped(file)).filter(|file| !file.is_empty()),
+            });
+        }
+    }
+}
