@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 /// How often the interfaces are looked at again: an address may change, an interface go and come back.
@@ -102,7 +103,7 @@ struct Port {
     number: u16,
     link: Arc<ArcSwap<Link>>,
     udp: Udp,
-    ready: tokio::net::UdpSocket,
+    ready: UdpSocket,
 }
 
 impl Server {
@@ -179,7 +180,8 @@ impl Bound {
         let ports = numbers
             .iter()
             .map(|number| {
-                let bound = Udp::bind(&link.name, *number).and_then(|udp| Ok((udp.watched()?, udp)));
+                let bound =
+                    Udp::bind(&link.name, *number).and_then(|udp| Ok((UdpSocket::from_std(udp.copy()?.into())?, udp)));
                 bound
                     .map(|(ready, udp)| {
                         Arc::new(Port {

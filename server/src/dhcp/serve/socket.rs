@@ -47,9 +47,9 @@ impl Udp {
         Ok(Self(socket))
     }
 
-    /// The same socket for the runtime to wait on.
-    pub(super) fn watched(&self) -> io::Result<tokio::net::UdpSocket> {
-        tokio::net::UdpSocket::from_std(self.0.try_clone()?.into())
+    /// The same socket under another descriptor, for the runtime to wait on.
+    pub(super) fn copy(&self) -> io::Result<Socket> {
+        self.0.try_clone()
     }
 
     /// The next datagram; none when it was not for this interface or longer than any DHCP packet.
