@@ -19,5 +19,6 @@ pub use emit::{Draft, emit};
 pub use leases::{Change, Leases, QUARANTINE};
 pub use packet::{Client, MessageType, Packet};
 pub use respond::{CLIENT_PORT, Destination, Link, Outcome, PROXY_PORT, Reply, SERVER_PORT, respond};
-pub use serve::probe::{ForeignServer, WAIT, probe};
-pub use serve::{Counts, DhcpError, Server, links};
+pub use serve::links::LinkError;
+pub use serve::probe::ForeignServer;
+pub use serve::{Counts, DhcpError, Server, links, probe};

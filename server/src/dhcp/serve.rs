@@ -7,7 +7,7 @@
 )]
 
 pub mod links;
-pub(super) mod probe;
+pub mod probe;
 mod socket;
 
 use super::gate::Gate;
