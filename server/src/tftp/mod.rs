@@ -10,6 +10,7 @@ pub mod admit;
 pub mod netascii;
 pub mod open;
 pub mod packet;
+pub mod serve;
 pub mod transfer;
 
 #[cfg(test)]

@@ -1,0 +1,207 @@
+//! From a request to bytes that can be sent: asks `boot::decide`, opens what it chose, and waits for the effects that must hold first.
+//!
+//! Answer files never travel by TFTP: whoever holds their token can speak HTTP.
+#![expect(clippy::disallowed_methods, reason = "IO: opens loaders and files of trees")]
+
+use super::Shared;
+use crate::boot::{self, Answer, Ask, Decision, Effect, Script, When, paths};
+use crate::distro::tree;
+use crate::event::{Event, What};
+use crate::model::{Mac, Name};
+use crate::tftp::packet::FileName;
+use crate::tftp::transfer::Want;
+use bytes::Bytes;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Who asks, for events.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub(super) address: Ipv4Addr,
+    pub(super) mac: Option<Mac>,
+    pub(super) system: Option<Name>,
+    /// What is asked for, fit for a log and without tokens.
+    pub(super) file: String,
+}
+
+/// What is sent.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Text(Bytes),
+    File(Arc<File>),
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// These bytes.
+    Found { content: Content, size: u64 },
+    /// Error 1.
+    NotFound(String),
+    /// No answer, for now.
+    Silence(String),
+}
+
+impl Shared {
+    /// Records what happened to `asker`.
+    pub(super) fn emit(&self, asker: &Asker, what: What) {
+        self.events.emit(Event {
+            at: self.worlds.world().now,
+            mac: asker.mac,
+            system: asker.system.clone(),
+            peer: Some(IpAddr::V4(asker.address)),
+            what,
+        });
+    }
+}
+
+/// Decides and opens. What must be durable before the answer is, when this returns.
+pub(super) async fn open(shared: &Arc<Shared>, address: Ipv4Addr, local: Ipv4Addr, name: &FileName) -> (Asker, Opened) {
+    let nobody = Asker {
+        address,
+        mac: None,
+        system: None,
+        file: name.to_string(),
+    };
+    let Some(text) = name.as_str().map(str::to_owned) else {
+        return (nobody, Opened::NotFound("the name is not UTF-8".to_owned()));
+    };
+    let parsed = paths::parse(&text);
+    let asker = Asker {
+        file: match &parsed.ask {
+            Ask::AnswerFile { file, .. } => format!("answer file {}", paths::shown(file)),
+            Ask::Report { .. } => "a report".to_owned(),
+            _ => nobody.file,
+        },
+        ..nobody
+    };
+    if matches!(parsed.ask, Ask::AnswerFile { .. } | Ask::Report { .. }) {
+        return (
+            asker,
+            Opened::NotFound("answer files and reports travel by HTTP".to_owned()),
+        );
+    }
+    let worlds = Arc::clone(&shared.worlds);
+    let decided = tokio::task::spawn_blocking(move || {
+        let neighbour = worlds.neighbour(address);
+        let world = worlds.world();
+        let facts = boot::recognise(&world, parsed.mac, address, local, neighbour);
+        let mac = facts.mac;
+        let system = mac
+            .and_then(|mac| world.inventory.system_by_mac(mac))
+            .map(|system| system.name.clone());
+        let decision = boot::decide(&world, &boot::Request { facts, ask: parsed.ask });
+        let opened = realise(&decision);
+        (mac, system, decision, opened)
+    })
+    .await;
+    let (mac, system, decision, opened) = match decided {
+        Ok(decided) => decided,
+        Err(error) => return (asker, Opened::Silence(format!("the decision died: {error}"))),
+    };
+    let asker = Asker { mac, system, ..asker };
+    let opened = match opened {
+        found @ Opened::Found { .. } => hold(shared, decision, &asker, found).await,
+        other => other,
+    };
+    (asker, opened)
+}
+
+/// Lets the decision's effects hold, the ones before the reply first.
+async fn hold(shared: &Shared, decision: Decision, asker: &Asker, found: Opened) -> Opened {
+    let rule = decision.trace.verdict().map_or("", |rule| &rule.name).to_owned();
+    let is_before = |effect: &Effect| matches!(effect, Effect::Install { when: When::Before, .. });
+    let (before, after): (Vec<_>, Vec<_>) = decision.effects.into_iter().partition(is_before);
+    if !before.is_empty()
+        && let Err(error) = shared.effects.before(before).await
+    {
+        return Opened::Silence(error.to_string());
+    }
+    if !after.is_empty() {
+        shared.effects.after(after);
+    }
+    if let Answer::Script(script) = &decision.answer {
+        let (dialect, gives) = match &**script {
+            Script::Launch(launch) => (launch.dialect, format!("install {}", launch.profile)),
+            Script::Local { dialect, .. } => (*dialect, "local boot".to_owned()),
+            Script::Menu(menu) => (menu.dialect, "menu".to_owned()),
+        };
+        let dialect = dialect.as_str().to_owned();
+        shared.emit(asker, What::Script { dialect, gives, rule });
+    }
+    found
+}
+
+/// Opens what was chosen.
+fn realise(decision: &Decision) -> Opened {
+    let file = |opened: io::Result<(File, u64)>| match opened {
+        Ok((file, size)) => Opened::Found {
+            content: Content::File(Arc::new(file)),
+            size,
+        },
+        Err(error) => Opened::NotFound(error.to_string()),
+    };
+    match &decision.answer {
+        Answer::Script(script) => {
+            let text = Bytes::from(crate::render::script(script));
+            let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+            let content = Content::Text(text);
+            Opened::Found { content, size }
+        }
+        Answer::Loader(asset) => file(File::open(&asset.path).and_then(|opened| {
+            let metadata = opened.metadata()?;
+            regular(opened, &metadata)
+        })),
+        Answer::TreeFile { root, path, .. } => {
+            file(tree::open(root, path).and_then(|(opened, metadata)| regular(opened, &metadata)))
+        }
+        Answer::Silence => Opened::Silence(decision.trace.to_string()),
+        Answer::NotFound => Opened::NotFound(decision.trace.to_string()),
+        Answer::BootFile(_) | Answer::AnswerFile(_) | Answer::Accepted => {
+            Opened::NotFound("not served by TFTP".to_owned())
+        }
+    }
+}
+
+fn regular(file: File, metadata: &std::fs::Metadata) -> io::Result<(File, u64)> {
+    if metadata.is_file() {
+        Ok((file, metadata.len()))
+    } else {
+        Err(io::Error::other("it is not a file"))
+    }
+}
+
+impl Content {
+    /// Reads a piece, on one of the few threads that do so.
+    pub(super) async fn piece(self, shared: Arc<Shared>, want: Want) -> Result<Bytes, String> {
+        let file = match self {
+            Self::Text(text) => {
+                let from = usize::try_from(want.offset).unwrap_or(usize::MAX);
+                let range = from.min(text.len())..from.saturating_add(want.length).min(text.len());
+                return Ok(text.slice(range));
+            }
+            Self::File(file) => file,
+        };
+        let permit = Arc::clone(&shared.readers).acquire_owned().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; want.length];
+            let mut filled = 0_usize;
+            while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                let offset = want.offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+                match file.read_at(rest, offset) {
+                    Ok(0) => break,
+                    Ok(length) => filled = filled.saturating_add(length),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            piece.truncate(filled);
+            drop(permit);
+            Ok(Bytes::from(piece))
+        });
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
