@@ -20,4 +20,5 @@ mod dhcp;
 mod http;
 mod lab;
 mod render;
+mod tftp;
 mod tidy;

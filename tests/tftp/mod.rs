@@ -1,0 +1,8 @@
+//! TFTP against real peers: what ROMs and tools do on a wire, and what a server must never do.
+
+mod behaviour;
+mod differential;
+mod peers;
+mod reader;
+mod serving;
+mod weather;
