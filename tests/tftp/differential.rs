@@ -67,7 +67,7 @@ fn both_engines_send_the_same() {
             blksize: Some(1468),
             windowsize: Some(8),
             tsize: Some(0),
-            timeout: Some(2),
+            timeout: Some(1),
         },
         Options {
             blksize: Some(512),

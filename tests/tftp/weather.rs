@@ -93,7 +93,7 @@ impl Drop for Relay {
 
 #[test]
 fn real_peers_get_it_whole_through_a_bad_link() {
-    let file = pattern(150_000);
+    let file = pattern(80_000);
     let server = Serving::start([127, 0, 0, 1], &[("snponly.efi", &file)]);
     let relay = Relay::start(server.address, 1);
     let port = relay.address.port().to_string();

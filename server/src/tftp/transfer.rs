@@ -141,7 +141,6 @@ pub struct Transfer {
     granted: Options,
     blksize: u16,
     window: u16,
-    first_wait: Duration,
     size: u64,
     phase: Phase,
     held: Held,
@@ -182,8 +181,9 @@ impl Transfer {
         let asked = &request.options;
         let granted = Options {
             blksize: asked.blksize.filter(|n| *n >= 8).map(|n| n.min(largest)),
-            // A value may only be confirmed as it is (RFC 2349); one that would hold a dead peer's place for long is passed over.
-            timeout: asked.timeout.filter(|n| (1..=LONGEST_WAIT.as_secs()).contains(n)),
+            // A value may only be confirmed as it is (RFC 2349), and then binds us. curl asks for 6 s and U-Boot for 5, which would
+            // make every lost block that dear; passed over, their own timers still run as they like.
+            timeout: asked.timeout.filter(|n| *n == FIRST_WAIT.as_secs()),
             // Of a translated file nobody knows the length before it is sent.
             tsize: asked.tsize.filter(|_| request.mode == Mode::Octet).map(|_| limits.size),
             windowsize: asked
@@ -192,11 +192,9 @@ impl Transfer {
                 .map(|n| n.min(u64::from(WINDOW_MAX))),
         };
         let number = |granted: Option<u64>, otherwise| granted.and_then(|n| u16::try_from(n).ok()).unwrap_or(otherwise);
-        let first_wait = granted.timeout.map_or(FIRST_WAIT, Duration::from_secs);
         Self {
             blksize: number(granted.blksize, BLKSIZE),
             window: number(granted.windowsize, 1),
-            first_wait,
             size: limits.size,
             phase: if granted.is_empty() {
                 Phase::Sending
@@ -214,7 +212,7 @@ impl Transfer {
             first_reply_due: true,
             proven: false,
             sends: limits.unproven,
-            wait: first_wait,
+            wait: FIRST_WAIT,
             deadline: None,
             doubt: None,
             opened: now,
@@ -385,7 +383,7 @@ impl Transfer {
         if self.doubt.is_some_and(|doubt| doubt <= now) {
             self.start_over();
         } else if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT.max(self.first_wait));
+            self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
             self.start_over();
         }
         match self.phase {
@@ -513,7 +511,7 @@ impl Transfer {
         self.proven = true;
         self.heard = now;
         self.sends = 0;
-        self.wait = self.first_wait;
+        self.wait = FIRST_WAIT;
         self.deadline = None;
         self.doubt = None;
         self.first_reply_due = false;

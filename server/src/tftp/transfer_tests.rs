@@ -80,7 +80,7 @@ fn options_are_granted_as_asked_or_smaller_or_not_at_all() {
     };
     let all = Options {
         blksize: Some(65_464),
-        timeout: Some(3),
+        timeout: Some(1),
         tsize: Some(0),
         windowsize: Some(65_535),
     };
@@ -88,7 +88,7 @@ fn options_are_granted_as_asked_or_smaller_or_not_at_all() {
         granted(all),
         Options {
             blksize: Some(1468),
-            timeout: Some(3),
+            timeout: Some(1),
             tsize: Some(70_000),
             windowsize: Some(64)
         }
@@ -122,7 +122,7 @@ fn options_are_granted_as_asked_or_smaller_or_not_at_all() {
         ),
         (
             Options {
-                timeout: Some(255),
+                timeout: Some(6),
                 ..none
             },
             none,
