@@ -44,3 +44,30 @@ fn boottime() -> Duration {
         .map(Duration::from)
         .unwrap_or_default()
 }
+
+/// `20261121T140311Z`: a time in the name of a file.
+pub(super) fn dated(now: Timestamp) -> String {
+    now.to_string().replace(['-', ':'], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_advances_and_never_goes_back() {
+        let clock = Clock::start();
+        let begun = clock.now();
+        let mut last = begun;
+        while last.since(begun) < Duration::from_millis(20) {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+
+    #[test]
+    fn names_of_files_have_no_colons() {
+        assert_eq!(dated(Timestamp(1_795_269_791_204)), "20261121T140311Z");
+    }
+}

@@ -2,39 +2,26 @@
 //!
 //! A row is on disk (fsync of the WAL) when [`LiveDb::write`] returns. It never rewrites a schema that is newer than its own.
 
+use super::database::{self, Schema, sum};
+use super::{Folder, StoreError};
 use crate::install::Installation;
 use crate::model::{Lease, LeaseState, Mac, Timestamp};
 use crate::ports::LiveRow;
-use rusqlite::{Connection, OpenFlags, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// The schema that this program writes.
-const SCHEMA: i64 = 1;
-
-/// What went wrong with live.db.
-#[derive(Debug, thiserror::Error)]
-pub enum LiveDbError {
-    /// SQLite says.
-    #[error("{path}: {source}")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite says.
-        source: rusqlite::Error,
-    },
-    /// Written by a newer Cordwainer.
-    #[error(
-        "{path} has schema {found}, newer than {SCHEMA}, the newest this version knows; install the version that wrote it"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-    },
-}
+/// Leases in columns, for who looks with other tools; installations as they are serialized.
+pub(super) const SCHEMA: Schema = Schema {
+    file: "live.db",
+    application: 0x4377_4c76,
+    steps: &[
+        "CREATE TABLE leases (address INTEGER PRIMARY KEY, mac BLOB NOT NULL, client_id BLOB NOT NULL, hostname TEXT,
+         granted INTEGER NOT NULL, expires INTEGER NOT NULL, state INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
+     CREATE TABLE installations (system TEXT PRIMARY KEY, body TEXT NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+     CREATE TABLE heartbeat (one INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;",
+    ],
+};
 
 /// An open live.db.
 #[derive(Debug)]
@@ -55,92 +42,49 @@ pub struct LiveRows {
 }
 
 impl LiveDb {
-    /// Opens for the daemon, making the tables when the file is new.
+    /// Opens for the daemon; makes the file when it is not there.
     ///
     /// # Errors
-    /// [`LiveDbError`]: not readable, damaged, or newer.
-    pub fn open_writer(path: &Path) -> Result<Self, LiveDbError> {
-        let mut db = Self::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        db.prepare().map_err(|source| db.wrong(source))?;
-        db.check_schema()?;
-        Ok(db)
+    /// When it cannot be read, is damaged, foreign, newer, or older and to be migrated first.
+    pub fn open_writer(folder: &Folder) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection: database::open(folder, &SCHEMA)?,
+            path: folder.path().join(SCHEMA.file),
+        })
     }
 
-    /// Opens for looking, as the CLI does beside or without a daemon.
+    /// Opens for looking, as the CLI does beside or without a daemon. Where no daemon ever ran there is nothing to see, which is no
+    /// error.
     ///
     /// # Errors
-    /// [`LiveDbError`]: not there, not readable, damaged, or newer.
-    pub fn open_reader(path: &Path) -> Result<Self, LiveDbError> {
-        // WAL needs the -shm file; a read-only open can only use one that is there, so readers open read-write and never write.
-        let db = Self::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .or_else(|_| Self::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-        db.check_schema()?;
-        Ok(db)
-    }
-
-    fn open(path: &Path, flags: OpenFlags) -> Result<Self, LiveDbError> {
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-            connection.busy_timeout(Duration::from_secs(5))?;
-            Ok(connection)
+    /// When it cannot be read, is damaged, foreign, newer or older.
+    pub fn open_reader(folder: &Folder) -> Result<Self, StoreError> {
+        // WAL needs the -shm file, which a read-only connection cannot make: the file is opened for writing, and then made read-only.
+        let db = if folder.has(SCHEMA.file)? {
+            Self::open_writer(folder)?
+        } else {
+            let path = folder.path().join(SCHEMA.file);
+            let connection = Connection::open_in_memory().map_err(StoreError::sql(&path))?;
+            for step in SCHEMA.steps {
+                connection.execute_batch(step).map_err(StoreError::sql(&path))?;
+            }
+            Self { connection, path }
         };
-        match open() {
-            Ok(connection) => Ok(Self {
-                connection,
-                path: path.to_owned(),
-            }),
-            Err(source) => Err(LiveDbError::Sqlite {
-                path: path.to_owned(),
-                source,
-            }),
-        }
+        db.connection
+            .pragma_update(None, "query_only", "ON")
+            .map_err(StoreError::sql(&db.path))?;
+        Ok(db)
     }
 
-    fn wrong(&self, source: rusqlite::Error) -> LiveDbError {
-        LiveDbError::Sqlite {
-            path: self.path.clone(),
-            source,
-        }
-    }
-
-    fn prepare(&mut self) -> rusqlite::Result<()> {
-        self.connection.pragma_update(None, "journal_mode", "WAL")?;
-        self.connection.pragma_update(None, "synchronous", "FULL")?;
-        // Checkpoints are made aside, when nothing is queued; this is only the ceiling.
-        self.connection.pragma_update(None, "wal_autocheckpoint", 20_000)?;
-        let transaction = self.connection.transaction()?;
-        let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if found == 0 {
-            transaction.execute_batch(
-                "CREATE TABLE leases (address INTEGER PRIMARY KEY, mac BLOB NOT NULL, client_id BLOB NOT NULL, hostname TEXT,
-                     granted INTEGER NOT NULL, expires INTEGER NOT NULL, state INTEGER NOT NULL);
-                 CREATE TABLE installations (system TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-                 CREATE TABLE heartbeat (one INTEGER PRIMARY KEY, at INTEGER NOT NULL);",
-            )?;
-            transaction.pragma_update(None, "user_version", SCHEMA)?;
-        }
-        transaction.commit()
-    }
-
-    fn check_schema(&self) -> Result<(), LiveDbError> {
-        let found: i64 = self
-            .connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(|source| self.wrong(source))?;
-        if found > SCHEMA {
-            return Err(LiveDbError::Newer {
-                path: self.path.clone(),
-                found,
-            });
-        }
-        Ok(())
+    fn wrong(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::sql(&self.path)(source)
     }
 
     /// Reads everything.
     ///
     /// # Errors
-    /// [`LiveDbError`] when the file cannot be read; a single damaged row is named in [`LiveRows::damaged`] instead.
-    pub fn load(&self) -> Result<LiveRows, LiveDbError> {
+    /// [`StoreError`] when the file cannot be read; a single damaged row is named in [`LiveRows::damaged`] instead.
+    pub fn load(&self) -> Result<LiveRows, StoreError> {
         let mut rows = LiveRows::default();
         self.load_into(&mut rows).map_err(|source| self.wrong(source))?;
         Ok(rows)
@@ -148,7 +92,7 @@ impl LiveDb {
 
     fn load_into(&self, rows: &mut LiveRows) -> rusqlite::Result<()> {
         let mut leases = self.connection.prepare(
-            "SELECT address, mac, client_id, hostname, granted, expires, state FROM leases ORDER BY address",
+            "SELECT address, mac, client_id, hostname, granted, expires, state, sum FROM leases ORDER BY address",
         )?;
         let mut found = leases.query([])?;
         while let Some(row) = found.next()? {
@@ -162,14 +106,10 @@ impl LiveDb {
                 }
             }
         }
-        let mut installations = self.connection.prepare("SELECT system, body FROM installations")?;
+        let mut installations = self.connection.prepare("SELECT system, body, sum FROM installations")?;
         let mut found = installations.query([])?;
         while let Some(row) = found.next()? {
-            let body = row
-                .get::<_, String>(1)
-                .ok()
-                .and_then(|body| serde_json::from_str(&body).ok());
-            match body {
+            match installation(row) {
                 Some(installation) => rows.installations.push(installation),
                 None => rows.damaged.push(format!(
                     "installation of {}",
@@ -183,8 +123,8 @@ impl LiveDb {
     /// Writes `rows` in one transaction. On disk when it returns.
     ///
     /// # Errors
-    /// [`LiveDbError`]; then nothing of `rows` was written.
-    pub fn write(&mut self, rows: &[&LiveRow]) -> Result<(), LiveDbError> {
+    /// [`StoreError`]; then nothing of `rows` was written.
+    pub fn write(&mut self, rows: &[&LiveRow]) -> Result<(), StoreError> {
         let write = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
             for row in rows {
@@ -192,17 +132,14 @@ impl LiveDb {
             }
             transaction.commit()
         };
-        write(&mut self.connection).map_err(|source| LiveDbError::Sqlite {
-            path: self.path.clone(),
-            source,
-        })
+        write(&mut self.connection).map_err(|source| self.wrong(source))
     }
 
     /// Writes a mark, to see whether writing works again.
     ///
     /// # Errors
-    /// [`LiveDbError`] when it does not.
-    pub fn probe(&mut self, now: Timestamp) -> Result<(), LiveDbError> {
+    /// [`StoreError`] when it does not.
+    pub fn probe(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.connection
             .execute(
                 "INSERT OR REPLACE INTO heartbeat (one, at) VALUES (1, ?1)",
@@ -232,15 +169,10 @@ impl LiveDb {
 fn put(transaction: &Transaction<'_>, row: &LiveRow) -> rusqlite::Result<()> {
     match row {
         LiveRow::Lease(lease) => {
-            let state = match lease.state {
-                LeaseState::Active => 0,
-                LeaseState::Released => 1,
-                LeaseState::Quarantined => 2,
-            };
             transaction
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO leases (address, mac, client_id, hostname, granted, expires, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT OR REPLACE INTO leases (address, mac, client_id, hostname, granted, expires, state, sum)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![
                     lease.address.to_bits(),
@@ -249,7 +181,8 @@ fn put(transaction: &Transaction<'_>, row: &LiveRow) -> rusqlite::Result<()> {
                     lease.hostname,
                     lease.granted.0,
                     lease.expires.0,
-                    state
+                    state_code(lease.state),
+                    lease_sum(lease)
                 ])?;
         }
         LiveRow::LeaseGone(address) => {
@@ -261,15 +194,35 @@ fn put(transaction: &Transaction<'_>, row: &LiveRow) -> rusqlite::Result<()> {
             let body = serde_json::to_string(installation)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
             transaction
-                .prepare_cached("INSERT OR REPLACE INTO installations (system, body) VALUES (?1, ?2)")?
-                .execute(params![installation.system.as_str(), body])?;
+                .prepare_cached("INSERT OR REPLACE INTO installations (system, body, sum) VALUES (?1, ?2, ?3)")?
+                .execute(params![installation.system.as_str(), body, sum(&[body.as_bytes()])])?;
         }
     }
     Ok(())
 }
 
+const fn state_code(state: LeaseState) -> u8 {
+    match state {
+        LeaseState::Active => 0,
+        LeaseState::Released => 1,
+        LeaseState::Quarantined => 2,
+    }
+}
+
+fn lease_sum(lease: &Lease) -> u32 {
+    sum(&[
+        &lease.address.octets(),
+        &lease.mac.bytes(),
+        &lease.client_id,
+        lease.hostname.as_deref().unwrap_or("").as_bytes(),
+        &lease.granted.0.to_be_bytes(),
+        &lease.expires.0.to_be_bytes(),
+        &[state_code(lease.state)],
+    ])
+}
+
 fn lease(row: &rusqlite::Row<'_>) -> Option<Lease> {
-    Some(Lease {
+    let lease = Lease {
         address: Ipv4Addr::from_bits(row.get(0).ok()?),
         mac: Mac::new(row.get(1).ok()?),
         client_id: row.get(2).ok()?,
@@ -282,17 +235,30 @@ fn lease(row: &rusqlite::Row<'_>) -> Option<Lease> {
             2 => LeaseState::Quarantined,
             _ => return None,
         },
-    })
+    };
+    (row.get::<_, u32>(7).ok()? == lease_sum(&lease)).then_some(lease)
+}
+
+fn installation(row: &rusqlite::Row<'_>) -> Option<Installation> {
+    let body: String = row.get(1).ok()?;
+    let sound = row.get::<_, u32>(2).ok()? == sum(&[body.as_bytes()]);
+    sound.then(|| serde_json::from_str(&body).ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn state() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&dir.path().join("state")).unwrap();
+        (dir, folder)
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("live.db");
+        let (_dir, folder) = state();
+        assert!(LiveDb::open_reader(&folder).unwrap().load().unwrap().leases.is_empty());
         let lease = Lease {
             address: Ipv4Addr::new(192, 0, 2, 9),
             mac: Mac::new([2, 0, 0, 0, 0, 1]),
@@ -302,25 +268,38 @@ mod tests {
             expires: Timestamp(i64::MAX),
             state: LeaseState::Quarantined,
         };
-        let mut db = LiveDb::open_writer(&path).unwrap();
+        let mut db = LiveDb::open_writer(&folder).unwrap();
         db.write(&[&LiveRow::Lease(lease.clone())]).unwrap();
-        let rows = LiveDb::open_reader(&path).unwrap().load().unwrap();
-        assert_eq!(rows.leases, vec![lease.clone()]);
+        let mut reader = LiveDb::open_reader(&folder).unwrap();
+        assert_eq!(reader.load().unwrap().leases, vec![lease.clone()]);
+        assert!(reader.write(&[&LiveRow::LeaseGone(lease.address)]).is_err());
         db.write(&[&LiveRow::LeaseGone(lease.address)]).unwrap();
-        assert!(LiveDb::open_writer(&path).unwrap().load().unwrap().leases.is_empty());
+        assert!(LiveDb::open_writer(&folder).unwrap().load().unwrap().leases.is_empty());
     }
 
     #[test]
-    fn a_damaged_row_is_named_and_a_newer_schema_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("live.db");
-        let db = LiveDb::open_writer(&path).unwrap();
-        db.connection.execute_batch("INSERT INTO installations VALUES ('web1', '{'); INSERT INTO leases VALUES (1, x'00', x'', NULL, 1, 1, 0)").unwrap();
-        assert_eq!(db.load().unwrap().damaged, ["lease row 1", "installation of web1"]);
-        db.connection.pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(
-            LiveDb::open_writer(&path),
-            Err(LiveDbError::Newer { found: 99, .. })
-        ));
+    fn damaged_rows_are_named_and_never_believed() {
+        let (_dir, folder) = state();
+        let mut db = LiveDb::open_writer(&folder).unwrap();
+        let lease = Lease {
+            address: Ipv4Addr::new(0, 0, 0, 2),
+            mac: Mac::new([2, 0, 0, 0, 0, 1]),
+            client_id: Vec::new(),
+            hostname: None,
+            granted: Timestamp(1),
+            expires: Timestamp(5),
+            state: LeaseState::Active,
+        };
+        db.write(&[&LiveRow::Lease(lease)]).unwrap();
+        db.connection
+            .execute_batch(
+                "INSERT INTO installations VALUES ('web1', '{', 0);
+                 INSERT INTO leases VALUES (1, x'00', x'', NULL, 1, 1, 0, 0);
+                 UPDATE leases SET mac = x'020000000002' WHERE address = 2;",
+            )
+            .unwrap();
+        let rows = db.load().unwrap();
+        assert_eq!(rows.damaged, ["lease row 1", "lease row 2", "installation of web1"]);
+        assert!(rows.leases.is_empty() && rows.installations.is_empty());
     }
 }

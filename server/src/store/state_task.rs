@@ -3,8 +3,7 @@
 //!
 //! It never waits for a timer to batch, and never blocks on anything but the disk.
 
-use super::clock::Clock;
-use super::live_db::{LiveDb, LiveDbError};
+use super::{Clock, LiveDb, StoreError};
 use crate::boot::{Effect, When};
 use crate::dhcp::Leases;
 use crate::event::{Event, What};
@@ -32,6 +31,9 @@ const SIGHTING: Duration = Duration::from_secs(60);
 /// How often the task looks for what time has ended, and whether a failing disk is back.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is written down that an installer was heard of, while nothing else changes.
+const HEARD: Duration = Duration::from_secs(5);
+
 struct Queued {
     class: Class,
     received: Timestamp,
@@ -51,13 +53,13 @@ impl StateTask {
     /// Loads what live.db holds and starts the thread. The thread ends when every handle is gone, after its queue is empty.
     ///
     /// # Errors
-    /// [`LiveDbError`] when live.db cannot be read.
+    /// [`StoreError`] when live.db cannot be read.
     pub fn start(
         db: LiveDb,
         clock: Clock,
         install_timeout: Duration,
         events: Arc<dyn Events>,
-    ) -> Result<(Self, JoinHandle<()>), LiveDbError> {
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let rows = db.load()?;
         for what in rows.damaged {
             let why =
@@ -86,6 +88,7 @@ impl StateTask {
         let view = Arc::new(ArcSwap::from_pointee(installs));
         let (queue, jobs) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
+        let path = db.path().to_owned();
         let worker = Worker {
             live,
             db,
@@ -100,10 +103,7 @@ impl StateTask {
         let thread = std::thread::Builder::new()
             .name("state".into())
             .spawn(move || worker.run(&jobs))
-            .map_err(|error| LiveDbError::Sqlite {
-                path: "state thread".into(),
-                source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
-            })?;
+            .map_err(StoreError::io(&path, "start the thread that writes it"))?;
         Ok((
             Self {
                 queue,
@@ -233,15 +233,25 @@ impl Worker {
         let mut waiting: Vec<Then> = Vec::new();
         for queued in batch {
             let now = self.clock.now();
-            if queued.class == Class::Request && now.since(queued.received) > STALE {
+            if queued.class != Class::Effect && now.since(queued.received) > STALE {
                 continue;
             }
+            let before_job = self.live.read_only.then(|| self.live.installs.clone());
             let commit = (queued.job)(&mut self.live, now);
             let writes = !commit.rows.is_empty();
             if queued.class == Class::Discover && !writes {
                 // An OFFER promises nothing that must survive. An ACK without rows repeats one whose row may be in this batch: it waits.
                 (commit.then)(Ok(()));
                 continue;
+            }
+            match before_job {
+                // While the disk fails, one job's row must not spoil the answers of others, which ask for none.
+                Some(installs) if writes => {
+                    self.take_back(installs, commit.undo);
+                    (commit.then)(Err(NotDurable("the disk still fails".into())));
+                    continue;
+                }
+                _ => {}
             }
             rows.extend(commit.rows);
             undo.extend(commit.undo);
@@ -259,20 +269,25 @@ impl Worker {
                     }
                 }
             }
-            Err(_) => {
-                self.live.installs = before;
-                for row in undo.into_iter().rev() {
-                    match row {
-                        LiveRow::Lease(lease) => self.live.leases.put(lease),
-                        LiveRow::LeaseGone(address) => self.live.leases.remove(address),
-                        LiveRow::Installation(_) => (),
-                    }
-                }
-            }
+            Err(_) => self.take_back(before, undo),
         }
         self.view.store(Arc::new(self.live.installs.clone()));
         for then in waiting {
             then(result.clone());
+        }
+    }
+
+    /// Makes memory say again what the disk says. Sightings are memory's own and stay.
+    fn take_back(&mut self, installs: Installs, undo: Vec<LiveRow>) {
+        let sightings = std::mem::take(&mut self.live.installs.sightings);
+        self.live.installs = installs;
+        self.live.installs.sightings = sightings;
+        for row in undo.into_iter().rev() {
+            match row {
+                LiveRow::Lease(lease) => self.live.leases.put(lease),
+                LiveRow::LeaseGone(address) => self.live.leases.remove(address),
+                LiveRow::Installation(_) => (),
+            }
         }
     }
 
@@ -286,7 +301,7 @@ impl Worker {
     }
 
     /// Tells the admin once that the disk fails, and once that it works again.
-    fn judge(&mut self, result: Result<(), LiveDbError>) -> Result<(), NotDurable> {
+    fn judge(&mut self, result: Result<(), StoreError>) -> Result<(), NotDurable> {
         match result {
             Ok(()) => {
                 if std::mem::take(&mut self.live.read_only) {
@@ -365,7 +380,7 @@ impl Worker {
             );
             match self.store(&rows) {
                 Ok(()) => events.into_iter().for_each(|event| self.events.emit(event)),
-                Err(_) => self.live.installs = before,
+                Err(_) => self.take_back(before, Vec::new()),
             }
         }
     }
@@ -423,6 +438,12 @@ fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, 
                 let Some(after) = step(&act.arm, before.as_deref(), &act.input, now) else {
                     continue;
                 };
+                if before
+                    .as_deref()
+                    .is_some_and(|before| only_heard_again(before, &after, &act.input))
+                {
+                    continue;
+                }
                 let new_attempt =
                     before.is_none_or(|before| before.arm != after.arm || before.attempts != after.attempts);
                 if let Some(what) = told(&after, &act.input, *when, new_attempt) {
@@ -440,6 +461,18 @@ fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, 
         }
     }
     (rows, events)
+}
+
+/// True when all that is new is that something was heard a moment later. Installers fetch a kernel in pieces and packages by the
+/// hundred; each is no row. The watchdog counts in minutes.
+fn only_heard_again(before: &Installation, after: &Installation, input: &Input) -> bool {
+    let same = Installation {
+        heard_at: before.heard_at,
+        ..after.clone()
+    };
+    matches!(input, Input::Reached(_) | Input::AnswersFetched)
+        && same == *before
+        && after.heard_at.since(before.heard_at) < HEARD
 }
 
 /// The event that a transition is worth. A reported stage is told by who took the report, with its details.

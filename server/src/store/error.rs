@@ -1,0 +1,160 @@
+//! Why state could not be read or written, and what to do about it. Never a value from a row.
+
+use crate::inventory::Refused;
+use rusqlite::ErrorCode;
+use std::path::{Path, PathBuf};
+
+/// The store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("{}: cannot {doing}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A file of the state folder belongs to somebody else, or is no plain file.
+    #[error("{} {what}; the state folder belongs to uid {expected}: chown it, or move it away", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// `belongs to uid 0`, `is a symbolic link`, ...
+        what: String,
+        /// Owner of the folder.
+        expected: u32,
+    },
+    /// Others may write into the state folder.
+    #[error("{} has mode {mode:04o}, so others could replace the state; chmod 0700 it", .path.display())]
+    OpenFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A database of something else.
+    #[error("{} is not a database of Cordwainer; move it away, or `cordwainer restore FILE` a backup", .path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("{} is damaged ({why}); `cordwainer restore FILE` puts a backup in its place and keeps the damaged file aside", .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        why: String,
+    },
+    /// One row is damaged.
+    #[error("{}: {row} is damaged ({why}); `cordwainer restore FILE` puts a backup in its place", .path.display())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// `system web1`.
+        row: String,
+        /// What is wrong, without the row's content.
+        why: String,
+    },
+    /// A newer Cordwainer wrote it.
+    #[error("{} has schema {found}, this Cordwainer knows up to {known}; it is left as it is: upgrade Cordwainer", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// An older Cordwainer wrote it.
+    #[error("{} has schema {found}, this Cordwainer uses {known}; `cordwainer state migrate` (or a start of `cordwainer serve`) brings it up to date after a backup", .path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Somebody holds the state lock.
+    #[error("{} is held{}; stop the daemon first (systemctl stop cordwainer)", .path.display(), .holder.as_ref().map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder's process id, when it said so.
+        holder: Option<u32>,
+    },
+    /// Another process is writing for too long.
+    #[error("{} is being written by another process; try again", .path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No space.
+    #[error("{}: the disk is full; free space, nothing was changed", .path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key file is not 32 bytes.
+    #[error("{} holds {found} bytes instead of 32; restore it from a backup, or remove it: a new one is made, and running installations end", .path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: usize,
+    },
+    /// The file is no whole backup.
+    #[error("{} is not a whole backup: {why}", .path.display())]
+    BadBackup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// SQLite failed in another way.
+    #[error("{}: {why}", .path.display())]
+    Sql {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        why: String,
+    },
+    /// The change was refused; nothing is wrong with the store.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl StoreError {
+    /// What the operating system said while something was tried with `path`.
+    pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, doing, source }
+    }
+
+    /// What SQLite said of `path`.
+    pub(super) fn sql(path: &Path) -> impl Fn(rusqlite::Error) -> Self + '_ {
+        move |error| {
+            let path = path.to_owned();
+            match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt {
+                    path,
+                    why: error.to_string(),
+                },
+                Some(ErrorCode::NotADatabase) => Self::Corrupt {
+                    path,
+                    why: "it is not a database".to_owned(),
+                },
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
+                Some(ErrorCode::DiskFull) => Self::Full { path },
+                _ => Self::Sql {
+                    path,
+                    why: error.to_string(),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! inventory.db: objects and armings, written by CLI and daemon in short transactions, read by the daemon every 20 ms.
+//!
+//! Never judges a change (that is `inventory::edit`'s) and never holds a secret. Each commit has one version; every row carries the
+//! version of its last change, and what was removed leaves a tombstone, so that a reader asks for what is newer and gets just that.
+
+use super::database::{self, Schema, sum};
+use super::{Folder, StoreError};
+use crate::inventory::{Claim, Inventory, Refused, Row, RowChange, claims};
+use crate::model::{Arm, Distro, Kind, Name, Profile, System};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Armings lie among the objects as a kind of their own: one query finds everything that is newer.
+pub(super) const SCHEMA: Schema = Schema {
+    file: "inventory.db",
+    application: 0x4377_496e,
+    steps: &["CREATE TABLE objects (kind TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, body TEXT, sum INTEGER NOT NULL,
+         PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;
+     CREATE INDEX objects_version ON objects (version);
+     CREATE TABLE claims (kind TEXT NOT NULL, value TEXT NOT NULL, owner TEXT NOT NULL,
+         PRIMARY KEY (kind, value)) STRICT, WITHOUT ROWID;
+     CREATE INDEX claims_owner ON claims (owner);
+     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+     INSERT INTO meta VALUES ('version', 0);"],
+};
+
+/// How the `kind` column names an arming.
+const ARM: &str = "arm";
+
+/// An open inventory.db with the inventory as it was last read.
+#[derive(Debug)]
+pub struct InventoryDb {
+    connection: Connection,
+    path: PathBuf,
+    /// What [`InventoryDb::load`] and [`InventoryDb::commit`] know.
+    known: Option<(Inventory, u64)>,
+    /// `PRAGMA data_version` at the last poll.
+    polled: Option<i64>,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The version that holds it; the old one when nothing changed.
+    pub version: u64,
+    /// The rows that were written.
+    pub rows: Vec<RowChange>,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polled {
+    /// Every row that is newer, as it is now.
+    pub rows: Vec<RowChange>,
+    /// The version that they lead to.
+    pub version: u64,
+}
+
+impl InventoryDb {
+    /// Opens inventory.db; makes it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, foreign, newer, or older and to be migrated first.
+    pub fn open(folder: &Folder) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection: database::open(folder, &SCHEMA)?,
+            path: folder.path().join(SCHEMA.file),
+            known: None,
+            polled: None,
+        })
+    }
+
+    /// The whole inventory and its version. Its defaults are empty: they are the configuration's, so the caller sets them.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a row is damaged.
+    pub fn load(&mut self) -> Result<(Inventory, u64), StoreError> {
+        let (mut inventory, since) = self.known.clone().unwrap_or_default();
+        let newer = newer(&mut self.connection, &self.path, since)?;
+        for row in newer.rows {
+            inventory.apply(row);
+        }
+        self.known = Some((inventory.clone(), newer.version));
+        Ok((inventory, newer.version))
+    }
+
+    /// Judges and writes a change in one transaction: `judge` sees the inventory as it is at this moment, nobody writes between it and
+    /// the commit, and on disk is all of it or nothing.
+    ///
+    /// # Errors
+    /// What `judge` refused, as [`StoreError::Refused`], or why it could not be stored. Then nothing was changed.
+    pub fn commit(
+        &mut self,
+        judge: impl FnOnce(&Inventory) -> Result<Vec<RowChange>, Refused>,
+    ) -> Result<Committed, StoreError> {
+        // Most of what is not known yet is read before the lock, which others wait for.
+        let (mut inventory, since) = self.load()?;
+        let sql = StoreError::sql(&self.path);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(&sql)?;
+        let fresh = rows_since(&transaction, &self.path, since)?;
+        for row in fresh.rows {
+            inventory.apply(row);
+        }
+        let rows = judge(&inventory)?;
+        if rows.is_empty() {
+            self.known = Some((inventory, fresh.version));
+            return Ok(Committed {
+                version: fresh.version,
+                rows,
+            });
+        }
+        let version = fresh.version.saturating_add(1);
+        write(&transaction, &inventory, &rows, version).map_err(|wrong| match wrong {
+            Wrong::Sql(error) => sql(error),
+            Wrong::Claimed(refused) => refused.into(),
+        })?;
+        transaction.commit().map_err(&sql)?;
+        for row in &rows {
+            inventory.apply(row.clone());
+        }
+        self.known = Some((inventory, version));
+        Ok(Committed { version, rows })
+    }
+
+    /// What is newer than `since`, or nothing. Costs about a microsecond when no other process has written.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a row is damaged.
+    pub fn poll(&mut self, since: u64) -> Result<Option<Polled>, StoreError> {
+        let current: i64 = self
+            .connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut query| query.query_row([], |row| row.get(0)))
+            .map_err(StoreError::sql(&self.path))?;
+        if self.polled == Some(current) {
+            return Ok(None);
+        }
+        let newer = newer(&mut self.connection, &self.path, since)?;
+        // Only now: a read that failed is tried again. What is committed meanwhile has another data version.
+        self.polled = Some(current);
+        Ok((newer.version > since).then_some(newer))
+    }
+
+    /// Moves the WAL into the file without making anyone wait; best effort.
+    pub fn checkpoint(&self) {
+        let moved = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::debug!("checkpoint of {} put off: {error}", self.path.display());
+        }
+    }
+}
+
+fn newer(connection: &mut Connection, path: &std::path::Path, since: u64) -> Result<Polled, StoreError> {
+    let transaction = connection.transaction().map_err(StoreError::sql(path))?;
+    rows_since(&transaction, path, since)
+}
+
+/// Every row newer than `since`, with the version that they lead to, from one snapshot.
+fn rows_since(transaction: &Transaction<'_>, path: &std::path::Path, since: u64) -> Result<Polled, StoreError> {
+    let sql = StoreError::sql(path);
+    let version = version_of(transaction).map_err(&sql)?;
+    let mut rows = Vec::new();
+    if version <= since {
+        return Ok(Polled { rows, version });
+    }
+    // From the start nothing is known that a tombstone could take out.
+    let mut query = transaction
+        .prepare_cached("SELECT kind, name, body, sum FROM objects WHERE version > ?1 AND (?1 > 0 OR body IS NOT NULL)")
+        .map_err(&sql)?;
+    let mut found = query.query([stored(since)]).map_err(&sql)?;
+    let mut words = Words::default();
+    while let Some(row) = found.next().map_err(&sql)? {
+        let text = |index| row.get_ref(index)?.as_str().map_err(Into::into);
+        let (kind, name): (&str, &str) = (text(0).map_err(&sql)?, text(1).map_err(&sql)?);
+        let body = row
+            .get_ref(2)
+            .and_then(|value| Ok(value.as_str_or_null()?))
+            .map_err(&sql)?;
+        let sum: i64 = row.get(3).map_err(&sql)?;
+        let change = read(kind, name, body, sum, &mut words).map_err(|why| StoreError::BadRow {
+            path: path.to_owned(),
+            row: format!("{} {}", kind.escape_debug(), name.escape_debug()),
+            why,
+        })?;
+        rows.push(change);
+    }
+    Ok(Polled { rows, version })
+}
+
+fn version_of(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    transaction
+        .prepare_cached("SELECT value FROM meta WHERE key = 'version'")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(|version| u64::try_from(version).unwrap_or(0))
+}
+
+/// SQLite's integers are signed.
+fn stored(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+/// Names that many rows share are kept once: 100,000 systems of one profile hold one copy of its name.
+#[derive(Default)]
+struct Words(HashSet<Name>);
+
+impl Words {
+    fn shared(&mut self, name: &Name) -> Name {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        self.0.insert(name.clone());
+        name.clone()
+    }
+}
+
+fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Words) -> Result<RowChange, String> {
+    let parsed: Name = name.parse().map_err(|_| "its name is no name".to_owned())?;
+    if i64::from(row_sum(kind, name, body)) != stored {
+        return Err("its checksum does not fit".to_owned());
+    }
+    let Some(body) = body else {
+        return match kind {
+            "distro" => Ok(RowChange::Remove(Kind::Distro, parsed)),
+            "profile" => Ok(RowChange::Remove(Kind::Profile, parsed)),
+            "system" => Ok(RowChange::Remove(Kind::System, parsed)),
+            ARM => Ok(RowChange::Disarm(parsed)),
+            _ => Err("its kind is unknown".to_owned()),
+        };
+    };
+    let row = match kind {
+        "distro" => Row::Distro(Arc::new(json::<Distro>(body)?)),
+        "profile" => Row::Profile(Arc::new(json::<Profile>(body)?)),
+        "system" => {
+            let mut system = json::<System>(body)?;
+            system.profile = words.shared(&system.profile);
+            system.interfaces = std::mem::take(&mut system.interfaces)
+                .into_iter()
+                .map(|(name, interface)| (words.shared(&name), interface))
+                .collect();
+            Row::System(Arc::new(system))
+        }
+        ARM => Row::Arm(Arc::new(json::<Arm>(body)?)),
+        _ => return Err("its kind is unknown".to_owned()),
+    };
+    if row.name() == &parsed {
+        Ok(RowChange::Put(row))
+    } else {
+        Err("it says another name".to_owned())
+    }
+}
+
+/// Where it is wrong, never what it says.
+fn json<T: DeserializeOwned>(body: &str) -> Result<T, String> {
+    serde_json::from_str(body).map_err(|error| format!("column {}: {:?} error", error.column(), error.classify()))
+}
+
+fn row_sum(kind: &str, name: &str, body: Option<&str>) -> u32 {
+    sum(&[kind.as_bytes(), name.as_bytes(), body.unwrap_or("").as_bytes()])
+}
+
+/// Why rows were not written.
+enum Wrong {
+    Sql(rusqlite::Error),
+    Claimed(Refused),
+}
+
+impl From<rusqlite::Error> for Wrong {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+fn write(transaction: &Transaction<'_>, before: &Inventory, rows: &[RowChange], version: u64) -> Result<(), Wrong> {
+    let mut drop_claims = transaction.prepare_cached("DELETE FROM claims WHERE owner = ?1")?;
+    // All old claims go before any new one comes: systems may swap addresses in one commit.
+    for row in rows {
+        if let RowChange::Put(Row::System(_)) | RowChange::Remove(Kind::System, _) = row {
+            drop_claims.execute([name_of(row).as_str()])?;
+        }
+    }
+    let mut last = std::collections::BTreeMap::new();
+    for row in rows {
+        if let RowChange::Put(Row::System(system)) = row {
+            last.insert(&system.name, Some(system));
+        } else if let RowChange::Remove(Kind::System, name) = row {
+            last.insert(name, None);
+        }
+    }
+    for system in last.into_values().flatten() {
+        for claim in claims(system) {
+            claim_for(transaction, &claim, &system.name)?;
+        }
+    }
+    let mut put = transaction.prepare_cached(
+        "INSERT INTO objects (kind, name, version, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (kind, name) DO UPDATE SET version = ?3, body = ?4, sum = ?5",
+    )?;
+    let mut put = |kind: &str, name: &Name, body: Option<String>| {
+        let sum = row_sum(kind, name.as_str(), body.as_deref());
+        put.execute(params![kind, name.as_str(), stored(version), body, sum])
+    };
+    for row in rows {
+        let name = name_of(row);
+        match row {
+            RowChange::Put(Row::Distro(distro)) => put("distro", name, Some(text(&**distro)?))?,
+            RowChange::Put(Row::Profile(profile)) => put("profile", name, Some(text(&**profile)?))?,
+            RowChange::Put(Row::System(system)) => put("system", name, Some(text(&**system)?))?,
+            RowChange::Put(Row::Arm(arm)) => put(ARM, name, Some(text(&**arm)?))?,
+            RowChange::Disarm(_) => put(ARM, name, None)?,
+            RowChange::Remove(kind, _) => {
+                if *kind == Kind::System && before.arm(name.as_str()).is_some() {
+                    put(ARM, name, None)?;
+                }
+                put(kind.as_str(), name, None)?
+            }
+        };
+    }
+    transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'version'", [stored(version)])?;
+    Ok(())
+}
+
+/// The table is the last word: whatever judged the change, two systems never share a MAC, an address or a host name.
+fn claim_for(transaction: &Transaction<'_>, claim: &Claim, owner: &Name) -> Result<(), Wrong> {
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO claims (kind, value, owner) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+    let value = claim.value();
+    if insert.execute(params![claim.kind(), value, owner.as_str()])? == 1 {
+        return Ok(());
+    }
+    let other: String = transaction
+        .prepare_cached("SELECT owner FROM claims WHERE kind = ?1 AND value = ?2")?
+        .query_row(params![claim.kind(), value], |row| row.get(0))?;
+    let owner = other.parse().unwrap_or_else(|_| owner.clone());
+    Err(Wrong::Claimed(Refused::Claimed {
+        what: claim.to_string(),
+        owner,
+    }))
+}
+
+fn name_of(row: &RowChange) -> &Name {
+    match row {
+        RowChange::Put(row) => row.name(),
+        RowChange::Remove(_, name) | RowChange::Disarm(name) => name,
+    }
+}
+
+fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// Withdraws every arming of a database that is about to come back from a backup, and says of which systems.
+pub(super) fn disarm_all(path: &std::path::Path) -> Result<Vec<Name>, StoreError> {
+    let sql = StoreError::sql(path);
+    let mut connection = Connection::open(path).map_err(&sql)?;
+    let transaction = connection.transaction().map_err(&sql)?;
+    let version = version_of(&transaction).map_err(&sql)?.saturating_add(1);
+    let mut armed: Vec<Name> = Vec::new();
+    {
+        let mut query = transaction
+            .prepare("SELECT name FROM objects WHERE kind = 'arm' AND body IS NOT NULL ORDER BY name")
+            .map_err(&sql)?;
+        let names = query.query_map([], |row| row.get::<_, String>(0)).map_err(&sql)?;
+        for name in names {
+            armed.extend(name.map_err(&sql)?.parse::<Name>().ok());
+        }
+        let mut put = transaction
+            .prepare("UPDATE objects SET version = ?1, body = NULL, sum = ?2 WHERE kind = 'arm' AND name = ?3")
+            .map_err(&sql)?;
+        for name in &armed {
+            let sum = row_sum(ARM, name.as_str(), None);
+            put.execute(params![stored(version), sum, name.as_str()])
+                .map_err(&sql)?;
+        }
+        transaction
+            .execute("UPDATE meta SET value = ?1 WHERE key = 'version'", [stored(version)])
+            .map_err(&sql)?;
+    }
+    transaction.commit().map_err(&sql)?;
+    connection.close().map_err(|(_, error)| sql(error))?;
+    Ok(armed)
+}
