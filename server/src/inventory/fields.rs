@@ -115,8 +115,8 @@ macro_rules! fields {
 
 fields! { DISTRO_DOCS DISTRO Distro {
     "arch" own Text "Processor: x86_64, i386, aarch64, ppc64le, s390x" => arch;
-    "breed" own Text "Family: redhat, debian, ubuntu, suse, ..." => breed checked value::word;
-    "os_version" ["osversion"] own Text "Version within the family: rhel9, 12, ..." => os_version checked value::word;
+    "breed" own Text "Family: redhat, debian, ubuntu, suse or another" => breed checked value::word;
+    "os_version" ["osversion"] own Text "Version within the family, such as rhel9 or 12" => os_version checked value::word;
     "kernel" own Text "Path of the kernel: below the tree, or absolute without one" => kernel checked value::kernel;
     "initrd" own List "Paths of the initrds, in the loader's order" => initrd checked value::climbless;
     "tree" own Text "Folder that is served as /d/NAME/" => (|distro: &Distro, _| show_tree(distro), |distro: &mut Distro, _, text, _| read_tree(distro, text));
@@ -157,7 +157,7 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "name_servers_search" ["nameservers_search"] own List "Search domains" => name_servers_search checked value::domains;
     "proxy" own Text "Proxy URL of the installer" => proxy checked value::proxy;
     "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; the first that fits" => boot_loaders checked value::loaders;
-    "status" own Text "production, testing, ..." => status;
+    "status" own Text "production, testing or another word" => status;
     "comment" own Text "Free text" => comment;
     "owners" own List "Free words" => owners;
     "interface" own Selector "The interface that the following options are about (default: `default`, or the only one)" => (|_: &System, _| Shown::Nothing, |_: &mut System, _, _, _| Ok(()));
