@@ -3,12 +3,10 @@
 //! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
 
 mod glob;
-mod version;
 
 pub use glob::matches as glob_matches;
-pub use version::{check_rule, numbers, version_holds};
 
-use crate::model::{Distro, Name};
+use crate::model::{Distro, Name, version_holds};
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -4,4 +4,12 @@
 //! of the files in `distros/`. [`tree`] opens and lists trees, [`import`] puts them where they can be served.
 
 pub mod detect;
+pub mod import;
+pub mod ini;
+pub mod library;
+pub mod pattern;
+mod place;
+pub mod plan;
+pub mod signature;
+mod survey;
 pub mod tree;

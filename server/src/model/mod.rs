@@ -14,6 +14,7 @@ mod object;
 mod secret;
 mod subnet;
 mod time;
+mod version;
 
 pub use arch::{Arch, ArchCode, BadArch, Firmware};
 pub use arm::{Arm, ArmId, State, base32};
@@ -28,3 +29,4 @@ pub use object::{Distro, Interface, Kind, Parent, Profile, System, Tree};
 pub use secret::Secret;
 pub use subnet::{BadPool, Binding, Pool, RelayAddress, Subnet};
 pub use time::{BadSpan, Span, Timestamp};
+pub use version::{check_version_rule, version_holds, version_numbers};

@@ -6,7 +6,7 @@
 ///
 /// What stands before the first digit is the family's own prefix and is skipped; reading ends where no `.` and digit follow.
 #[must_use]
-pub fn numbers(version: &str) -> Vec<u64> {
+pub fn version_numbers(version: &str) -> Vec<u64> {
     let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
     let end = digits
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -23,10 +23,10 @@ pub fn numbers(version: &str) -> Vec<u64> {
 ///
 /// A rule is `*`, or comparisons joined by commas that must all hold: `>=8,<10`, `=7`, `<6.5`. As many numbers are compared as the
 /// rule writes, so `=12` holds for 12.5. A version without numbers (`sid`, `rawhide`) is newer than every number. A rule that cannot
-/// be read never holds; signature files are checked with [`check_rule`] before they get here.
+/// be read never holds; signature files are checked with [`check_version_rule`] before they get here.
 #[must_use]
 pub fn version_holds(when: &str, version: &str) -> bool {
-    let version = numbers(version);
+    let version = version_numbers(version);
     when.split(',').all(|part| holds_one(part.trim(), &version))
 }
 
@@ -58,7 +58,7 @@ fn comparison(rule: &str) -> Option<(&'static str, Vec<u64>)> {
         .into_iter()
         .find_map(|sign| rule.strip_prefix(sign).map(|rest| (sign, rest.trim())))?;
     let well = rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let wanted = numbers(rest);
+    let wanted = version_numbers(rest);
     (well && !wanted.is_empty()).then_some((sign, wanted))
 }
 
@@ -66,7 +66,7 @@ fn comparison(rule: &str) -> Option<(&'static str, Vec<u64>)> {
 ///
 /// # Errors
 /// What a rule looks like.
-pub fn check_rule(when: &str) -> Result<(), String> {
+pub fn check_version_rule(when: &str) -> Result<(), String> {
     let well = when
         .split(',')
         .all(|part| part.trim() == "*" || comparison(part.trim()).is_some());
@@ -85,13 +85,13 @@ mod tests {
 
     #[test]
     fn versions_are_numbers() {
-        assert_eq!(numbers("rhel9"), [9]);
-        assert_eq!(numbers("9.4"), [9, 4]);
-        assert_eq!(numbers("20.04 LTS"), [20, 4]);
-        assert_eq!(numbers("el8-stream"), [8]);
-        assert!(numbers("sid").is_empty());
-        assert!(numbers("").is_empty());
-        assert_eq!(numbers("99999999999999999999999"), [u64::MAX]);
+        assert_eq!(version_numbers("rhel9"), [9]);
+        assert_eq!(version_numbers("9.4"), [9, 4]);
+        assert_eq!(version_numbers("20.04 LTS"), [20, 4]);
+        assert_eq!(version_numbers("el8-stream"), [8]);
+        assert!(version_numbers("sid").is_empty());
+        assert!(version_numbers("").is_empty());
+        assert_eq!(version_numbers("99999999999999999999999"), [u64::MAX]);
     }
 
     #[test]
@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn a_rule_that_cannot_be_read_is_named() {
         for bad in ["", "9", ">=", ">=x", "=1,,", "=>9", ">= 9a"] {
-            assert!(check_rule(bad).is_err(), "{bad}");
+            assert!(check_version_rule(bad).is_err(), "{bad}");
         }
         for good in ["*", ">=9", "= 12", ">=8, <10", "<6.5"] {
-            assert!(check_rule(good).is_ok(), "{good}");
+            assert!(check_version_rule(good).is_ok(), "{good}");
         }
     }
 }

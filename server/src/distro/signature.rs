@@ -1,0 +1,490 @@
+//! A signature: how one family of distros is recognised, and how its installer is started. One TOML file of `distros/` each.
+//!
+//! Pure. It holds rules that read name, version and architecture out of a tree's own metadata, never a list of releases, so a new
+//! release needs no new file.
+
+use super::pattern::{Pattern, Values};
+use crate::model::{Name, check_version_rule, version_numbers};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// Its name: the file's, without `.toml`.
+    pub name: Name,
+    /// As Cobbler names it: `redhat`, `debian`, ...
+    pub breed: String,
+    /// 1: installed in our tests or held to the same standard; 2: should work; 3: boots, the rest is the admin's.
+    pub tier: u8,
+    /// Name of the answer file in its URL.
+    pub answer_file: String,
+    /// The installer reboots in mid-install.
+    pub reboots_midway: bool,
+    /// The newest version that these rules were written for.
+    pub newest: Option<String>,
+    /// Form of `os_version`; `{major}` is the first number, `{version}` all, `{codename}` the name.
+    pub os_version: Pattern,
+    /// Versions by codename, for trees that tell only the name.
+    pub codenames: BTreeMap<String, String>,
+    /// How it is recognised, in order.
+    pub detect: Vec<Rule>,
+    /// Kernel arguments per version rule.
+    pub boot: Vec<(String, String)>,
+    /// Answer-file template per version rule.
+    pub autoinstall: Vec<(String, String)>,
+    /// Smallest memory in MiB per version rule.
+    pub min_ram_mib: Vec<(String, u32)>,
+    /// Stages seen in requests: pattern below the tree, stage word.
+    pub stages: Vec<(String, String)>,
+}
+
+/// How the marker file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Not at all: it is enough that it is there.
+    #[default]
+    Presence,
+    /// Sections and keys; values are named `section.key`.
+    Ini,
+    /// `Key: value` lines, as Debian's `Release`.
+    Fields,
+    /// Lines that patterns are tried on.
+    Text,
+}
+
+/// One way to recognise a family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What was found, for people: `.treeinfo`.
+    pub what: String,
+    /// Paths of the marker; the first that is there counts.
+    pub file: Vec<Pattern>,
+    /// Further paths that must be there.
+    pub also: Vec<Pattern>,
+    /// How the marker is read.
+    pub format: Format,
+    /// Per value the keys that may hold it, first that does.
+    pub values: BTreeMap<String, Vec<Pattern>>,
+    /// Patterns for lines; a number is the only line that it is tried on.
+    pub text: Vec<(Option<usize>, Pattern)>,
+    /// Values that this rule supplies itself.
+    pub set: Values,
+    /// Keys that must have one of these values: `platform.name`.
+    pub need: BTreeMap<String, Vec<Pattern>>,
+    /// What the distro may be called; empty: anything.
+    pub names: Vec<Pattern>,
+    /// Where kernel and initrd may be, in order.
+    pub media: Vec<MediaRule>,
+    /// Any of these means that the tree holds packages too.
+    pub packages: Vec<Pattern>,
+    /// What to say when it holds none.
+    pub without_packages: Option<Pattern>,
+    /// Why a tree without kernel and initrd at those places is refused; none: the rule just does not fit.
+    pub without_media: Option<Pattern>,
+    /// Why what this rule finds is refused.
+    pub refuse: Option<Pattern>,
+    /// What to do about a refusal.
+    pub remedy: Option<Pattern>,
+    /// Said when this rule fits.
+    pub warn: Option<Pattern>,
+    /// Template variables that the distro gets.
+    pub meta: BTreeMap<String, Pattern>,
+    /// Tried only after every other rule of every family.
+    pub fallback: bool,
+}
+
+/// Where kernel and initrds are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaRule {
+    /// At these paths.
+    Paths {
+        /// The kernel.
+        kernel: Pattern,
+        /// The initrds in loading order.
+        initrd: Vec<Pattern>,
+    },
+    /// Where the marker's keys say.
+    Keys {
+        /// Key that holds the kernel's path.
+        kernel: Pattern,
+        /// Key that holds the initrd's.
+        initrd: Pattern,
+    },
+}
+
+/// A signature file that cannot be used.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("signature {file}: {why}")]
+pub struct BadSignature {
+    /// The file.
+    pub file: String,
+    /// What is wrong in it, where, and what was expected.
+    pub why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    breed: String,
+    tier: u8,
+    answer_file: String,
+    #[serde(default)]
+    reboots_midway: bool,
+    newest: Option<String>,
+    os_version: String,
+    #[serde(default)]
+    codenames: BTreeMap<String, String>,
+    detect: Vec<WireRule>,
+    boot: Vec<WireBoot>,
+    #[serde(default)]
+    autoinstall: Vec<WireAutoinstall>,
+    #[serde(default)]
+    min_ram_mib: Vec<WireRam>,
+    #[serde(default)]
+    stages: Vec<WireStage>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireRule {
+    what: String,
+    file: Vec<String>,
+    #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    values: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    text: Vec<String>,
+    #[serde(default)]
+    set: Values,
+    #[serde(default)]
+    need: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    names: Vec<String>,
+    #[serde(default)]
+    media: Vec<WireMedia>,
+    #[serde(default)]
+    packages: Vec<String>,
+    without_packages: Option<String>,
+    without_media: Option<String>,
+    refuse: Option<String>,
+    remedy: Option<String>,
+    warn: Option<String>,
+    #[serde(default)]
+    meta: BTreeMap<String, String>,
+    #[serde(default)]
+    fallback: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireMedia {
+    kernel: Option<String>,
+    #[serde(default)]
+    initrd: Vec<String>,
+    kernel_key: Option<String>,
+    initrd_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireBoot {
+    when: String,
+    args: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireAutoinstall {
+    when: String,
+    template: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireRam {
+    when: String,
+    mib: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireStage {
+    path: String,
+    stage: String,
+}
+
+/// The placeholders that kernel arguments may hold; `boot` fills them.
+pub const PLACEHOLDERS: [&str; 11] = [
+    "answer_url",
+    "report_url",
+    "tree",
+    "base_url",
+    "hostname",
+    "domain",
+    "mac",
+    "bootif",
+    "dns",
+    "arch",
+    "version",
+];
+
+impl Signature {
+    /// Reads the signature file `file` (`redhat.toml`, or a path that ends so).
+    ///
+    /// # Errors
+    /// [`BadSignature`]: what is wrong, with its line where TOML tells it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, BadSignature> {
+        let bad = |why: String| BadSignature {
+            file: file.to_owned(),
+            why,
+        };
+        let base = file.rsplit('/').next().unwrap_or(file);
+        let name = base.strip_suffix(".toml").unwrap_or(base);
+        let name: Name = name.parse().map_err(|error| bad(format!("{error}")))?;
+        let wire: Wire = toml::from_str(text).map_err(|error| bad(told(text, &error)))?;
+        wire.into_signature(name).map_err(bad)
+    }
+
+    /// `os_version` for a version, or for a codename where the version has no number.
+    #[must_use]
+    pub fn os_version(&self, values: &Values) -> String {
+        let version = values.get("version").map_or("", String::as_str);
+        let codename = values.get("codename").map_or("", String::as_str);
+        match version_numbers(version).first() {
+            Some(major) => {
+                let mut values = values.clone();
+                values.insert("major".to_owned(), major.to_string());
+                self.os_version.write(&values).unwrap_or_else(|| major.to_string())
+            }
+            None if codename.is_empty() => "unknown".to_owned(),
+            None => codename.to_owned(),
+        }
+    }
+}
+
+/// A TOML error with its line; the parser's own display spans several lines.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| {
+        let before = text.get(..span.start).unwrap_or_default();
+        before.matches('\n').count().saturating_add(1)
+    });
+    let message = error.message().replace('\n', " ");
+    line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+fn patterns(texts: Vec<String>) -> Result<Vec<Pattern>, String> {
+    texts.iter().map(|text| Pattern::parse(text)).collect()
+}
+
+fn optional(text: Option<String>) -> Result<Option<Pattern>, String> {
+    text.map(|text| Pattern::parse(&text)).transpose()
+}
+
+fn keyed(table: BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, Vec<Pattern>>, String> {
+    table
+        .into_iter()
+        .map(|(key, texts)| Ok((key, patterns(texts)?)))
+        .collect()
+}
+
+/// A path that a rule or a tree names: below the root, and nowhere else.
+pub(super) fn clean(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let well = !parts.is_empty() && !parts.contains(&"..") && !path.chars().any(char::is_control);
+    (well && path.len() <= 512).then(|| parts.join("/"))
+}
+
+fn placeholders(args: &str) -> Result<(), String> {
+    if args.chars().any(char::is_control) {
+        return Err("boot args are one line".to_owned());
+    }
+    for part in args.split('{').skip(1) {
+        let name = part.split('}').next().unwrap_or("");
+        if !part.contains('}') || !PLACEHOLDERS.contains(&name) {
+            return Err(format!(
+                "`{{{name}}}` in boot args: the placeholders are {}",
+                PLACEHOLDERS.join(", ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Wire {
+    fn into_signature(self, name: Name) -> Result<Signature, String> {
+        if !(1..=3).contains(&self.tier) {
+            return Err(format!("tier is 1, 2 or 3, not {}", self.tier));
+        }
+        if self.detect.is_empty() || self.boot.is_empty() {
+            return Err("it needs at least one [[detect]] and one [[boot]]".to_owned());
+        }
+        if self.answer_file.parse::<Name>().is_err() {
+            return Err(format!("answer_file `{}` is no file name", self.answer_file));
+        }
+        let rules = self.boot.iter().map(|boot| &boot.when);
+        let rules = rules.chain(self.autoinstall.iter().map(|entry| &entry.when));
+        for when in rules.chain(self.min_ram_mib.iter().map(|entry| &entry.when)) {
+            check_version_rule(when)?;
+        }
+        for boot in &self.boot {
+            placeholders(&boot.args)?;
+        }
+        for entry in &self.autoinstall {
+            if clean(&entry.template).as_deref() != Some(entry.template.as_str()) {
+                return Err(format!("template `{}` is no path below kickstarts/", entry.template));
+            }
+        }
+        Ok(Signature {
+            name,
+            breed: self.breed,
+            tier: self.tier,
+            answer_file: self.answer_file,
+            reboots_midway: self.reboots_midway,
+            newest: self.newest,
+            os_version: Pattern::parse(&self.os_version)?,
+            codenames: self.codenames,
+            detect: self
+                .detect
+                .into_iter()
+                .map(|rule| {
+                    let what = rule.what.clone();
+                    rule.into_rule().map_err(|why| format!("[[detect]] `{what}`: {why}"))
+                })
+                .collect::<Result<_, _>>()?,
+            boot: self.boot.into_iter().map(|boot| (boot.when, boot.args)).collect(),
+            autoinstall: self.autoinstall.into_iter().map(|a| (a.when, a.template)).collect(),
+            min_ram_mib: self.min_ram_mib.into_iter().map(|ram| (ram.when, ram.mib)).collect(),
+            stages: self.stages.into_iter().map(|stage| (stage.path, stage.stage)).collect(),
+        })
+    }
+}
+
+impl WireRule {
+    fn into_rule(self) -> Result<Rule, String> {
+        if self.file.is_empty() {
+            return Err("file names no marker".to_owned());
+        }
+        if self.media.is_empty() && self.refuse.is_none() {
+            return Err("it needs media (kernel and initrd), or refuse with a reason".to_owned());
+        }
+        let text = self
+            .text
+            .iter()
+            .map(|text| {
+                let numbered = text.split_once(": ").and_then(|(number, rest)| {
+                    let number: usize = number.parse().ok()?;
+                    Some((Some(number), rest))
+                });
+                let (number, rest) = numbered.unwrap_or((None, text));
+                Ok((number, Pattern::parse(rest)?))
+            })
+            .collect::<Result<_, String>>()?;
+        Ok(Rule {
+            what: self.what,
+            file: patterns(self.file)?,
+            also: patterns(self.also)?,
+            format: self.format,
+            values: keyed(self.values)?,
+            text,
+            set: self.set,
+            need: keyed(self.need)?,
+            names: patterns(self.names)?,
+            media: self
+                .media
+                .into_iter()
+                .map(WireMedia::into_media)
+                .collect::<Result<_, _>>()?,
+            packages: patterns(self.packages)?,
+            without_packages: optional(self.without_packages)?,
+            without_media: optional(self.without_media)?,
+            refuse: optional(self.refuse)?,
+            remedy: optional(self.remedy)?,
+            warn: optional(self.warn)?,
+            meta: self
+                .meta
+                .into_iter()
+                .map(|(key, text)| Ok((key, Pattern::parse(&text)?)))
+                .collect::<Result<_, String>>()?,
+            fallback: self.fallback,
+        })
+    }
+}
+
+impl WireMedia {
+    fn into_media(self) -> Result<MediaRule, String> {
+        match (self.kernel, self.kernel_key, self.initrd_key) {
+            (Some(kernel), None, None) => Ok(MediaRule::Paths {
+                kernel: Pattern::parse(&kernel)?,
+                initrd: patterns(self.initrd)?,
+            }),
+            (None, Some(kernel), Some(initrd)) if self.initrd.is_empty() => Ok(MediaRule::Keys {
+                kernel: Pattern::parse(&kernel)?,
+                initrd: Pattern::parse(&initrd)?,
+            }),
+            _ => Err("media has kernel and initrd (paths), or kernel_key and initrd_key".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "breed = 'x'\ntier = 2\nanswer_file = 'a'\nos_version = 'x{major}'\n\
+        [[boot]]\nwhen = '*'\nargs = 'a={answer_url}/a'\n\
+        [[detect]]\nwhat = 'x'\nfile = ['x']\nmedia = [{ kernel = 'k', initrd = ['i'] }]\n";
+
+    fn why(text: &str) -> String {
+        Signature::parse("/etc/x.toml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_least_file_is_enough() {
+        let signature = Signature::parse("/etc/x.toml", LEAST).unwrap();
+        assert_eq!(signature.name.as_str(), "x");
+        let values = |version: &str| [("version".to_owned(), version.to_owned())].into();
+        assert_eq!(signature.os_version(&values("9.4")), "x9");
+        assert_eq!(signature.os_version(&values("")), "unknown");
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        for (from, to, said) in [
+            ("tier = 2", "tier = 9", "tier is 1, 2 or 3"),
+            ("tier = 2", "teir = 2", "line 2: unknown field `teir`"),
+            ("when = '*'", "when = '9'", "`9` is not a version rule"),
+            (
+                "{answer_url}",
+                "{answer}",
+                "`{answer}` in boot args: the placeholders are answer_url",
+            ),
+            ("{answer_url}", "{answer_url", "in boot args"),
+            ("file = ['x']", "file = []", "[[detect]] `x`: file names no marker"),
+            ("kernel = 'k'", "kernel_key = 'k'", "kernel_key and initrd_key"),
+            ("kernel = 'k'", "kernel = 'k{'", "write {name} where a value stands"),
+            ("media = [{ kernel = 'k', initrd = ['i'] }]", "", "it needs media"),
+            ("answer_file = 'a'", "answer_file = '../a'", "is no file name"),
+        ] {
+            assert!(LEAST.contains(from), "{from}");
+            let error = why(&LEAST.replace(from, to));
+            assert!(error.starts_with("signature /etc/x.toml: "), "{error}");
+            assert!(error.contains(said), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn paths_of_a_tree_stay_in_it() {
+        assert_eq!(
+            clean("images//pxeboot/./vmlinuz").as_deref(),
+            Some("images/pxeboot/vmlinuz")
+        );
+        for bad in ["", "/", "../etc/shadow", "a/../../b", "a\nb"] {
+            assert_eq!(clean(bad), None, "{bad:?}");
+        }
+    }
+}
