@@ -3,6 +3,7 @@
 //! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
 
 mod glob;
+pub mod watch;
 
 pub use glob::matches as glob_matches;
 

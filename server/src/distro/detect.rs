@@ -654,7 +654,12 @@ fn detected(
         .as_ref()
         .filter(|_| !rule.packages.iter().any(|path| !path.find(source, &values).is_empty()))
         .map(|without| say(without, &values));
-    let meta = rule.meta.iter().filter_map(|(key, value)| {
+    let more = if rule.packages.is_empty() || no_packages.is_some() {
+        &rule.meta_without_packages
+    } else {
+        &rule.meta_with_packages
+    };
+    let meta = rule.meta.iter().chain(more).filter_map(|(key, value)| {
         let value = value.write(&values).filter(|value| !value.is_empty())?;
         Some((key.clone(), value))
     });

@@ -91,7 +91,7 @@ pub fn plan(
     distro.tree = Some(tree);
     distro.signature = (detected.signature.as_str() != GENERIC).then(|| detected.signature.clone());
     distro.kernel_options.merge_in_place(&flags.kernel_options);
-    let mirror = flags.mirror.iter().map(|url| ("mirror", url.as_str()));
+    let mirror = flags.mirror.as_deref().and_then(mirror_parts).into_iter().flatten();
     let meta = detected.meta.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     for (key, value) in meta.chain(mirror) {
         distro
@@ -203,26 +203,16 @@ pub fn sentences(detected: &Detected, signature: Option<&Signature>, planned: &P
             ),
         ));
     }
-    let mirror = planned.distro.autoinstall_meta.text("mirror");
-    match (&detected.no_packages, mirror) {
-        (Some(_), Some(mirror)) => lines.push(line("packages", format!("from the mirror {mirror}"))),
-        (Some(why), None) => {
-            lines.push(line("warning", why.clone()));
-            if detected.breed == "debian" || detected.breed == "ubuntu" {
-                lines.push(line(
-                    "mirror",
-                    format!(
-                        "cordwainer distro edit --name {name} --in-place --autoinstall-meta mirror=http://{}",
-                        if detected.breed == "debian" {
-                            "deb.debian.org/debian"
-                        } else {
-                            "archive.ubuntu.com/ubuntu"
-                        }
-                    ),
-                ));
-            }
-        }
-        (None, _) => {}
+    if let Some(why) = &detected.no_packages {
+        lines.push(line("warning", why.clone()));
+        lines.extend(mirror_of(&planned.distro).map(|mirror| {
+            line(
+                "mirror",
+                format!(
+                    "{mirror}; another one: cordwainer distro edit --name {name} --in-place --autoinstall-meta \"mirror_host=HOST mirror_directory=/PATH\""
+                ),
+            )
+        }));
     }
     lines.push(line(
         "next",
@@ -249,4 +239,26 @@ fn memory(mib: u32) -> String {
     } else {
         format!("{mib} MiB")
     }
+}
+
+/// A mirror's URL as the preseed template takes it.
+fn mirror_parts(url: &str) -> Option<[(&'static str, &str); 2]> {
+    let (_, rest) = url.split_once("://")?;
+    let at = rest.find('/').unwrap_or(rest.len());
+    let (host, directory) = rest.split_at_checked(at)?;
+    let directory = if directory.is_empty() { "/" } else { directory };
+    Some([("mirror_host", host), ("mirror_directory", directory)])
+}
+
+/// Where a Debian-like installer fetches its packages, when its tree holds none.
+fn mirror_of(distro: &Distro) -> Option<String> {
+    if !matches!(distro.breed.as_str(), "debian" | "ubuntu") {
+        return None;
+    }
+    let text = |key| distro.autoinstall_meta.text(key);
+    let host = text("mirror_host").unwrap_or("deb.debian.org");
+    Some(format!(
+        "http://{host}{}",
+        text("mirror_directory").unwrap_or("/debian")
+    ))
 }

@@ -91,6 +91,10 @@ pub struct Rule {
     pub warn: Option<Pattern>,
     /// Template variables that the distro gets.
     pub meta: BTreeMap<String, Pattern>,
+    /// And those that it gets when the tree holds packages.
+    pub meta_with_packages: BTreeMap<String, Pattern>,
+    /// And those that it gets when it holds none.
+    pub meta_without_packages: BTreeMap<String, Pattern>,
     /// Tried only after every other rule of every family.
     pub fallback: bool,
 }
@@ -176,6 +180,10 @@ struct WireRule {
     warn: Option<String>,
     #[serde(default)]
     meta: BTreeMap<String, String>,
+    #[serde(default)]
+    meta_with_packages: BTreeMap<String, String>,
+    #[serde(default)]
+    meta_without_packages: BTreeMap<String, String>,
     #[serde(default)]
     fallback: bool,
 }
@@ -283,6 +291,13 @@ fn patterns(texts: Vec<String>) -> Result<Vec<Pattern>, String> {
 
 fn optional(text: Option<String>) -> Result<Option<Pattern>, String> {
     text.map(|text| Pattern::parse(&text)).transpose()
+}
+
+fn named(table: BTreeMap<String, String>) -> Result<BTreeMap<String, Pattern>, String> {
+    table
+        .into_iter()
+        .map(|(key, text)| Ok((key, Pattern::parse(&text)?)))
+        .collect()
 }
 
 fn keyed(table: BTreeMap<String, Vec<String>>) -> Result<BTreeMap<String, Vec<Pattern>>, String> {
@@ -405,11 +420,9 @@ impl WireRule {
             refuse: optional(self.refuse)?,
             remedy: optional(self.remedy)?,
             warn: optional(self.warn)?,
-            meta: self
-                .meta
-                .into_iter()
-                .map(|(key, text)| Ok((key, Pattern::parse(&text)?)))
-                .collect::<Result<_, String>>()?,
+            meta: named(self.meta)?,
+            meta_with_packages: named(self.meta_with_packages)?,
+            meta_without_packages: named(self.meta_without_packages)?,
             fallback: self.fallback,
         })
     }

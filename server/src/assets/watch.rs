@@ -1,0 +1,384 @@
+//! Looks at the disk and says what can be served: loaders, kernels and initrds, templates, snippets, signatures.
+//!
+//! The only reader of those places. A look is stat calls but for what changed; it is made when the inventory changes and every few
+//! seconds. Nothing that is missing stops anything else: it is a problem text with its remedy.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "IO: looks at the folders that hold loaders, templates and trees, and opens kernels to see that they can be read"
+)]
+
+use super::{Asset, Assets, Media, SignatureFacts, Template, VersionedArgs};
+use crate::config::Config;
+use crate::distro::library::Library;
+use crate::distro::signature::Signature;
+use crate::distro::tree;
+use crate::inventory::Inventory;
+use crate::model::{Distro, Name};
+use include_dir::{Dir, DirEntry, include_dir};
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstarts");
+
+/// Where distributions put loaders, in the order that they are searched: Debian's places, then those of the Red Hat family.
+pub const LOADER_PATHS: [&str; 14] = [
+    "/usr/lib/ipxe",
+    "/usr/lib/PXELINUX",
+    "/usr/lib/syslinux/modules/bios",
+    "/usr/lib/shim",
+    "/usr/lib/grub/x86_64-efi-signed",
+    "/usr/lib/grub/arm64-efi-signed",
+    "/usr/lib/ipxe/arm64",
+    "/usr/share/ipxe",
+    "/usr/share/ipxe/arm64-efi",
+    "/usr/share/syslinux",
+    "/boot/efi/EFI/BOOT",
+    "/boot/efi/EFI/redhat",
+    "/boot/efi/EFI/fedora",
+    "/boot/efi/EFI/rocky",
+];
+
+/// Endings of files that firmware or a loader loads.
+const LOADER_ENDINGS: [&str; 8] = [".kpxe", ".kkpxe", ".pxe", ".0", ".c32", ".efi", ".lkrn", ".efi.signed"];
+
+/// Loaders that an installation tree may hold, beside its kernel or in `EFI/BOOT`.
+const TREE_LOADERS: [&str; 9] = [
+    "pxelinux.0",
+    "bootnetx64.efi",
+    "bootnetaa64.efi",
+    "grubx64.efi",
+    "grubaa64.efi",
+    "BOOTX64.EFI",
+    "BOOTAA64.EFI",
+    "shimx64.efi",
+    "shimaa64.efi",
+];
+
+/// Largest template or snippet, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What a file was when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: (i64, i64),
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            size: metadata.len(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Keeps what was read, so that the next look reads only what changed.
+#[derive(Debug)]
+pub struct Watcher {
+    config: Arc<Config>,
+    loader_paths: Vec<PathBuf>,
+    built_in: (BTreeMap<String, Arc<Template>>, BTreeMap<String, Arc<Template>>),
+    texts: BTreeMap<PathBuf, (Stamp, Arc<Template>)>,
+    signature_stamps: Option<Vec<(PathBuf, Stamp)>>,
+    signatures: imbl::OrdMap<Name, Arc<SignatureFacts>>,
+    signature_problems: Vec<(String, String)>,
+}
+
+impl Watcher {
+    /// Watches what `config` names, and the places where distributions put loaders.
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        Self::with_loader_paths(config, LOADER_PATHS.iter().map(PathBuf::from).collect())
+    }
+
+    /// Watches `system` in place of the usual folders for loaders, after those of `config`.
+    #[must_use]
+    pub fn with_loader_paths(config: Arc<Config>, system: Vec<PathBuf>) -> Self {
+        let mut loader_paths = config.loader_paths.clone();
+        loader_paths.extend(system);
+        Self {
+            config,
+            loader_paths,
+            built_in: built_in(),
+            texts: BTreeMap::new(),
+            signature_stamps: None,
+            signatures: imbl::OrdMap::new(),
+            signature_problems: Vec::new(),
+        }
+    }
+
+    /// What can be served now.
+    #[must_use]
+    pub fn look(&mut self, inventory: &Inventory) -> Assets {
+        let mut problems = Vec::new();
+        self.look_at_signatures();
+        let overrides = self.config.overrides.clone();
+        let mut kept = BTreeMap::new();
+        let (templates, snippets) = self.built_in.clone();
+        let templates = self.texts_of(&overrides.join("kickstarts"), templates, &mut kept, &mut problems);
+        let snippets = self.texts_of(&overrides.join("snippets"), snippets, &mut kept, &mut problems);
+        self.texts = kept;
+        problems.extend(self.signature_problems.iter().cloned());
+        let mut media = imbl::OrdMap::new();
+        for distro in inventory.distros() {
+            media.insert(distro.name.clone(), Arc::new(media_of(distro)));
+        }
+        Assets {
+            loaders: self.loaders(inventory),
+            media,
+            templates: templates.into_iter().collect(),
+            snippets: snippets.into_iter().collect(),
+            signatures: self.signatures.clone(),
+            problems,
+        }
+    }
+
+    fn look_at_signatures(&mut self) {
+        let folder = self.config.overrides.join("distros");
+        let mut stamps: Vec<(PathBuf, Stamp)> = Vec::new();
+        if let Ok(entries) = std::fs::read_dir(&folder) {
+            for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+                if let Ok(metadata) = std::fs::metadata(&path) {
+                    stamps.push((path, Stamp::of(&metadata)));
+                }
+            }
+        }
+        stamps.sort_by(|a, b| a.0.cmp(&b.0));
+        if self.signature_stamps.as_ref() == Some(&stamps) {
+            return;
+        }
+        let library = Library::load(&self.config.overrides);
+        self.signatures = library
+            .signatures
+            .iter()
+            .map(|signature| (signature.name.clone(), Arc::new(facts(signature))))
+            .collect();
+        self.signature_problems = library
+            .problems
+            .into_iter()
+            .map(|(file, why)| (format!("signature {file}"), format!("{why}; it is not used")))
+            .collect();
+        self.signature_stamps = Some(stamps);
+    }
+
+    /// The texts below `folder` over `built_in`. A file that cannot be read hides no built-in text.
+    fn texts_of(
+        &self,
+        folder: &Path,
+        built_in: BTreeMap<String, Arc<Template>>,
+        kept: &mut BTreeMap<PathBuf, (Stamp, Arc<Template>)>,
+        problems: &mut Vec<(String, String)>,
+    ) -> BTreeMap<String, Arc<Template>> {
+        let mut texts = built_in;
+        let mut folders = vec![(folder.to_path_buf(), String::new(), 0_u8)];
+        while let Some((path, prefix, depth)) = folders.pop() {
+            let entries = match std::fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    problems.push((path.display().to_string(), format!("cannot be read: {error}")));
+                    continue;
+                }
+            };
+            for entry in entries.filter_map(Result::ok) {
+                let path = entry.path();
+                // Editors leave hidden files and `name~` beside what they edit.
+                let Ok(name) = entry.file_name().into_string() else {
+                    continue;
+                };
+                if name.starts_with('.') || name.ends_with('~') {
+                    continue;
+                }
+                let name = format!("{prefix}{name}");
+                match self.text_of(&path) {
+                    Ok(Some((stamp, text))) => {
+                        kept.insert(path, (stamp, text.clone()));
+                        texts.insert(name, text);
+                    }
+                    Ok(None) if depth < 8 => folders.push((path, format!("{name}/"), depth.saturating_add(1))),
+                    Ok(None) => {}
+                    Err(why) => problems.push((path.display().to_string(), why)),
+                }
+            }
+        }
+        texts
+    }
+
+    /// The text of one file, read again only when it changed; none when it is a folder.
+    fn text_of(&self, path: &Path) -> Result<Option<(Stamp, Arc<Template>)>, String> {
+        let cannot = |error: io::Error| format!("cannot be read: {error}; what is built in is used instead");
+        let metadata = std::fs::metadata(path).map_err(cannot)?;
+        if metadata.is_dir() {
+            return Ok(None);
+        }
+        let stamp = Stamp::of(&metadata);
+        if let Some((_, text)) = self.texts.get(path).filter(|(seen, _)| *seen == stamp) {
+            return Ok(Some((stamp, text.clone())));
+        }
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(format!("is no text of at most {} KiB; it is not used", LARGEST / 1024));
+        }
+        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let template = Template {
+            text: text.into(),
+            origin: path.display().to_string(),
+        };
+        Ok(Some((stamp, Arc::new(template))))
+    }
+
+    /// The first file of each name on the search path. What only a tree holds is found under its plain name too, and every loader of
+    /// a tree under `<distro>/<file>`.
+    fn loaders(&self, inventory: &Inventory) -> imbl::OrdMap<String, Arc<Asset>> {
+        let mut loaders = BTreeMap::new();
+        for folder in &self.loader_paths {
+            let mut here: Vec<PathBuf> = std::fs::read_dir(folder).map_or_else(
+                |_| Vec::new(),
+                |entries| entries.filter_map(Result::ok).map(|entry| entry.path()).collect(),
+            );
+            // Signed files come first, so that `shimx64.efi` means the one that Secure Boot accepts.
+            here.sort_by_key(|path| (path.extension().is_none_or(|ending| ending != "signed"), path.clone()));
+            for path in here {
+                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                    continue;
+                };
+                if !LOADER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+                    continue;
+                }
+                let name = name.strip_suffix(".signed").unwrap_or(name).to_owned();
+                if loaders.contains_key(&name) {
+                    continue;
+                }
+                if let Ok(metadata) = std::fs::metadata(&path)
+                    && metadata.is_file()
+                {
+                    loaders.insert(name, Arc::new(asset(path, &metadata)));
+                }
+            }
+        }
+        for distro in inventory.distros() {
+            let Some(tree) = &distro.tree else { continue };
+            let beside = distro.kernel.rsplit_once('/').map_or("", |(folder, _)| folder);
+            for folder in [beside, "EFI/BOOT"] {
+                for file in TREE_LOADERS {
+                    let path = format!("{folder}/{file}");
+                    let Ok(metadata) = tree::look(&tree.root, &path) else {
+                        continue;
+                    };
+                    if !metadata.is_file() {
+                        continue;
+                    }
+                    let found = Arc::new(asset(tree.root.join(path.trim_start_matches('/')), &metadata));
+                    loaders.entry(file.to_owned()).or_insert_with(|| found.clone());
+                    loaders.entry(format!("{}/{file}", distro.name)).or_insert(found);
+                }
+            }
+        }
+        loaders.into_iter().collect()
+    }
+}
+
+fn asset(path: PathBuf, metadata: &Metadata) -> Asset {
+    Asset {
+        path,
+        size: metadata.len(),
+        modified: metadata.mtime(),
+    }
+}
+
+fn built_in() -> (BTreeMap<String, Arc<Template>>, BTreeMap<String, Arc<Template>>) {
+    let (mut templates, mut snippets) = (BTreeMap::new(), BTreeMap::new());
+    let mut folders = vec![&EMBEDDED];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.entries() {
+            match entry {
+                DirEntry::Dir(inner) => folders.push(inner),
+                DirEntry::File(file) => {
+                    let Some((name, text)) = file.path().to_str().zip(file.contents_utf8()) else {
+                        continue;
+                    };
+                    let template = Arc::new(Template {
+                        text: text.into(),
+                        origin: "built in".to_owned(),
+                    });
+                    match name.strip_prefix("snippets/") {
+                        Some(name) => snippets.insert(name.to_owned(), template),
+                        None => templates.insert(name.to_owned(), template),
+                    };
+                }
+            }
+        }
+    }
+    (templates, snippets)
+}
+
+/// What `boot` may know of a signature.
+fn facts(signature: &Signature) -> SignatureFacts {
+    SignatureFacts {
+        kernel_args: signature
+            .boot
+            .iter()
+            .map(|(when, args)| VersionedArgs {
+                when: when.clone(),
+                args: args.clone(),
+            })
+            .collect(),
+        autoinstall: signature.autoinstall.clone(),
+        min_ram_mib: signature.min_ram_mib.clone(),
+        reboots_midway: signature.reboots_midway,
+        answer_file: signature.answer_file.clone(),
+        inferred_stages: signature.stages.clone(),
+    }
+}
+
+fn media_of(distro: &Distro) -> Media {
+    Media {
+        kernel: media_file(distro, "kernel", &distro.kernel),
+        initrd: distro
+            .initrd
+            .iter()
+            .map(|path| media_file(distro, "initrd", path))
+            .collect(),
+    }
+}
+
+/// Opens the file, for that it is there does not mean that it can be read.
+fn media_file(distro: &Distro, what: &str, path: &str) -> Result<Asset, String> {
+    let (full, opened) = match &distro.tree {
+        Some(tree) => (
+            tree.root.join(path.trim_start_matches('/')),
+            tree::open(&tree.root, path).map(|(_, metadata)| metadata),
+        ),
+        None => {
+            let full = PathBuf::from(path);
+            let opened = std::fs::File::open(&full).and_then(|file| file.metadata());
+            (full, opened)
+        }
+    };
+    let shown = full.display();
+    let again = match &distro.tree {
+        Some(tree) if tree.in_place => format!(
+            "bring {} back, or import the tree again: cordwainer import --path TREE --name {}",
+            tree.root.display(),
+            distro.name
+        ),
+        Some(_) => format!("import it again: cordwainer import --path TREE --name {}", distro.name),
+        None => format!("cordwainer distro edit --name {} --{what} PATH", distro.name),
+    };
+    match opened {
+        Ok(metadata) if metadata.is_file() && metadata.len() > 0 => Ok(asset(full, &metadata)),
+        Ok(metadata) if metadata.is_file() => Err(format!("{what} {shown} is empty; {again}")),
+        Ok(_) => Err(format!("{what} {shown} is a folder; {again}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{what} {shown} is missing; {again}")),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EACCES) => Err(format!(
+            "{what} {shown} may not be read by the service; chmod a+r it, and a+x the folders above it"
+        )),
+        Err(error) => Err(format!("{what} {shown} cannot be used: {error}; {again}")),
+    }
+}
