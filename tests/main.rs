@@ -18,6 +18,7 @@
 mod cli;
 mod dhcp;
 mod http;
+mod import;
 mod lab;
 mod render;
 mod tftp;

@@ -5,6 +5,7 @@
 use super::ini::Ini;
 use super::pattern::{Pattern, Values};
 use super::signature::{Format, MediaRule, Rule, Signature, clean};
+use super::summary::{Summary, remedy, summary};
 use crate::model::{Arch, Name, version_numbers};
 use std::fmt;
 
@@ -132,110 +133,6 @@ pub enum Unfit {
     /// It holds several, and which one is meant was not said.
     #[error("the tree holds {}\n  remedy      choose with --arch or --os-version", .0.join(", "))]
     Several(Vec<String>),
-}
-
-/// What an unknown tree holds, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Summary {
-    /// Paths that look like kernels.
-    pub kernels: Vec<String>,
-    /// Paths that look like initrds.
-    pub initrds: Vec<String>,
-    /// Other files.
-    pub others: usize,
-    /// True when there was more than was looked at.
-    pub more: bool,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<&str> = self.kernels.iter().chain(&self.initrds).map(String::as_str).collect();
-        if named.is_empty() && self.others == 0 {
-            return f.write_str("an empty folder");
-        }
-        f.write_str("a folder with ")?;
-        if !named.is_empty() {
-            write!(f, "{} and ", named.join(", "))?;
-        }
-        let least = if self.more { "more than " } else { "" };
-        let other = if named.is_empty() { "" } else { "other " };
-        let plural = if self.others == 1 { "" } else { "s" };
-        write!(f, "{least}{} {other}file{plural}", thousands(self.others))?;
-        if named.is_empty() {
-            f.write_str(", none of them named like a kernel or an initrd")?;
-        }
-        Ok(())
-    }
-}
-
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        let left = digits.len().saturating_sub(at);
-        if at > 0 && left.is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn remedy(found: &Summary) -> String {
-    let own = "add a file to /etc/cordwainer/distros";
-    match (found.kernels.first(), found.initrds.first()) {
-        (Some(kernel), Some(initrd)) => {
-            format!("name it: --breed generic --kernel {kernel} --initrd {initrd}; or {own}")
-        }
-        (Some(kernel), None) => format!("name it: --breed generic --kernel {kernel}; or {own}"),
-        _ => format!("give the folder that holds .treeinfo, dists or version.info; or {own}"),
-    }
-}
-
-/// Looks at most at this many entries for a summary.
-const SUMMARY_MOST: usize = 20_000;
-
-/// What is in a tree, for an admin who wonders why it is unknown.
-#[must_use]
-pub fn summary(source: &dyn Source) -> Summary {
-    let mut summary = Summary::default();
-    let mut folders = std::collections::VecDeque::from([(String::new(), 0_usize)]);
-    let mut seen = 0_usize;
-    while let Some((folder, depth)) = folders.pop_front() {
-        for entry in source.list(&folder).unwrap_or_default() {
-            seen = seen.saturating_add(1);
-            if seen > SUMMARY_MOST {
-                summary.more = true;
-                return summary;
-            }
-            let path = if folder.is_empty() {
-                entry.name.clone()
-            } else {
-                format!("{folder}/{}", entry.name)
-            };
-            if entry.is_folder {
-                // Links may lead in circles; no tree is that deep.
-                if depth < 8 {
-                    folders.push_back((path, depth.saturating_add(1)));
-                }
-                continue;
-            }
-            let name = entry.name.to_ascii_lowercase();
-            let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-            if starts(&["vmlinuz", "vmlinux", "bzimage"]) || name == "linux" || name == "linux26" {
-                if summary.kernels.len() < 4 {
-                    summary.kernels.push(path);
-                }
-            } else if starts(&["initrd", "initramfs"]) {
-                if summary.initrds.len() < 4 {
-                    summary.initrds.push(path);
-                }
-            } else {
-                summary.others = summary.others.saturating_add(1);
-            }
-        }
-    }
-    summary
 }
 
 /// Recognises `source` by `signatures`, tried in their order; a rule marked as fallback comes after all others.
@@ -526,19 +423,31 @@ fn choose(
     candidates: Vec<Candidate>,
     wishes: &Wishes,
 ) -> Result<Detected, Unfit> {
-    let mut all = Vec::new();
+    let mut all: Vec<Detected> = Vec::new();
     let mut strange = None;
-    for candidate in candidates {
-        match detected(source, signature, rule, candidate, wishes) {
+    // A version that the admin says chooses among several; only what is chosen may be told its version by it.
+    let without_version = Wishes {
+        os_version: None,
+        ..wishes.clone()
+    };
+    for candidate in &candidates {
+        match detected(source, signature, rule, candidate, &without_version) {
             // Debian's `stable` is a link to `bookworm`: the same distro by another path.
-            Ok(one) if all.iter().any(|seen: &Detected| same(seen, &one)) => {}
+            Ok(one) if all.iter().any(|seen| same(seen, &one)) => {}
             Ok(one) => all.push(one),
             Err(unfit) => strange = Some(unfit),
         }
     }
     let shown = |all: &[Detected]| -> Vec<String> {
         all.iter()
-            .map(|one| format!("{} {} {}", one.name, one.version, one.arch))
+            .map(|one| {
+                let version = if one.version.is_empty() {
+                    &one.os_version
+                } else {
+                    &one.version
+                };
+                format!("{} {version} {}", one.name, one.arch)
+            })
             .collect()
     };
     let before = shown(&all);
@@ -563,7 +472,10 @@ fn choose(
     let several = shown(&all);
     let mut all = all.into_iter();
     match (all.next(), all.next(), strange) {
-        (Some(one), None, _) => Ok(one),
+        (Some(one), None, _) => match candidates.iter().find(|candidate| candidate.kernel == one.kernel.path) {
+            Some(candidate) if wishes.os_version.is_some() => detected(source, signature, rule, candidate, wishes),
+            _ => Ok(one),
+        },
         (Some(_), Some(_), _) => Err(Unfit::Several(several)),
         (None, _, Some(unfit)) => Err(unfit),
         (None, _, None) => Err(Unfit::Several(several)),
@@ -584,10 +496,10 @@ fn detected(
     source: &dyn Source,
     signature: &Signature,
     rule: &Rule,
-    candidate: Candidate,
+    candidate: &Candidate,
     wishes: &Wishes,
 ) -> Result<Detected, Unfit> {
-    let mut values = candidate.values;
+    let mut values = candidate.values.clone();
     let mut warnings: Vec<String> = rule.warn.iter().map(|warn| say(warn, &values)).collect();
     let name = values
         .get("name")
@@ -683,8 +595,8 @@ fn detected(
         arch,
         by: rule.what.clone(),
         tier: signature.tier,
-        kernel: found(candidate.kernel),
-        initrd: candidate.initrd.into_iter().map(found).collect(),
+        kernel: found(candidate.kernel.clone()),
+        initrd: candidate.initrd.iter().cloned().map(found).collect(),
         warnings,
         no_packages,
         meta: meta.collect(),

@@ -11,5 +11,6 @@ pub mod pattern;
 mod place;
 pub mod plan;
 pub mod signature;
+pub mod summary;
 mod survey;
 pub mod tree;
