@@ -393,7 +393,7 @@ fn the_lab_distro_speaks_as_agreed() {
     let (_, args, template) = outcome(&bench, Wishes::default());
     assert_eq!(
         (args.as_str(), template.as_str()),
-        ("lab.answer={answer_url}/answer", "lab/answer")
+        ("lab.answer={answer_url}/answer BOOTIF={bootif}", "lab/answer")
     );
     let unnamed = ImportRequest {
         name: None,
