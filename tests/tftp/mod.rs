@@ -1,5 +1,6 @@
 //! TFTP against real peers: what ROMs and tools do on a wire, and what a server must never do.
 
+mod armed;
 mod behaviour;
 mod differential;
 mod peers;

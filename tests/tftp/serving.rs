@@ -97,6 +97,16 @@ pub struct Serving {
 impl Serving {
     /// Serves `files` as loaders and as the tree of distro `d1` at `ip`, at any port.
     pub fn start(ip: [u8; 4], files: &[(&str, &[u8])]) -> Self {
+        Self::start_with(ip, files, Arc::new(Nowhere), |world| world)
+    }
+
+    /// [`Self::start`] with a world of the test's own.
+    pub fn start_with(
+        ip: [u8; 4],
+        files: &[(&str, &[u8])],
+        effects: Arc<dyn Effects>,
+        change: impl FnOnce(World) -> World,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("tree");
         std::fs::create_dir(&root).unwrap();
@@ -111,14 +121,14 @@ impl Serving {
         }
         let mut inventory = Inventory::default();
         inventory.put(Row::Distro(Arc::new(distro(root))));
-        let world = World {
+        let world = change(World {
             config: Arc::new(Config::default()),
             inventory: Arc::new(inventory),
             installs: Arc::new(Installs::default()),
             assets: Arc::new(assets),
             key: Arc::new(ServerKey::new([7; 32])),
             now: now(),
-        };
+        });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -136,7 +146,7 @@ impl Serving {
             .unwrap();
             let address = server.local_addr().unwrap();
             let events = Arc::clone(&heard);
-            let run = server.run(Arc::new(Fixed(world)), events, Arc::new(Nowhere), stopping);
+            let run = server.run(Arc::new(Fixed(world)), events, effects, stopping);
             (address, runtime.spawn(async { run.await.unwrap() }))
         };
         Self {

@@ -28,8 +28,8 @@ const SHORTEST_DOUBT: Duration = Duration::from_millis(20);
 const BLKSIZE: u16 = 512;
 /// IPv4 header without options, UDP header, TFTP header.
 const HEADERS: u16 = 32;
-/// Files are read in pieces of about this many bytes, or a window if that is more.
-const PIECE: usize = 64 * 1024;
+/// Files are read in pieces of about this many bytes, or a window if that is more. A transfer holds two, and one that is being read.
+const PIECE: usize = 32 * 1024;
 /// At most this many bytes leave in one burst between two looks at the socket; what UDP GSO takes at once.
 const BURST: usize = 60_000;
 

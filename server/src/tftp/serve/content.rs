@@ -1,4 +1,7 @@
-//! From a request to bytes that can be sent: asks `boot::decide`, opens what it chose, and waits for the effects that must hold first.
+//! From a request to bytes that can be sent: asks `boot::decide` and opens what it chose.
+//!
+//! The decision's effects wait until the first byte is about to leave, which is after the peer has acknowledged its options: neither a
+//! forged request nor a size probe may claim an installation, or hold one.
 //!
 //! Answer files never travel by TFTP: whoever holds their token can speak HTTP.
 #![expect(clippy::disallowed_methods, reason = "IO: opens loaders and files of trees")]
@@ -8,6 +11,7 @@ use crate::boot::{self, Answer, Ask, Decision, Effect, Script, When, paths};
 use crate::distro::tree;
 use crate::event::{Event, What};
 use crate::model::{Mac, Name};
+use crate::ports::NotDurable;
 use crate::tftp::packet::FileName;
 use crate::tftp::transfer::Want;
 use bytes::Bytes;
@@ -34,11 +38,23 @@ pub(super) enum Content {
     File(Arc<File>),
 }
 
+/// What must happen before, and when, the first byte leaves.
+#[derive(Debug)]
+pub(super) struct Pending {
+    before: Vec<Effect>,
+    after: Vec<Effect>,
+    script: Option<What>,
+}
+
 /// What a request comes to.
 #[derive(Debug)]
 pub(super) enum Opened {
     /// These bytes.
-    Found { content: Content, size: u64 },
+    Found {
+        content: Content,
+        size: u64,
+        pending: Pending,
+    },
     /// Error 1.
     NotFound(String),
     /// No answer, for now.
@@ -58,7 +74,7 @@ impl Shared {
     }
 }
 
-/// Decides and opens. What must be durable before the answer is, when this returns.
+/// Decides and opens.
 pub(super) async fn open(shared: &Arc<Shared>, address: Ipv4Addr, local: Ipv4Addr, name: &FileName) -> (Asker, Opened) {
     let nobody = Asker {
         address,
@@ -104,66 +120,80 @@ pub(super) async fn open(shared: &Arc<Shared>, address: Ipv4Addr, local: Ipv4Add
     };
     let asker = Asker { mac, system, ..asker };
     let opened = match opened {
-        found @ Opened::Found { .. } => hold(shared, decision, &asker, found).await,
-        other => other,
+        Ok((content, size)) => {
+            let pending = Pending::of(decision);
+            Opened::Found { content, size, pending }
+        }
+        Err(Unopened::NotFound(why)) => Opened::NotFound(why),
+        Err(Unopened::Silence(why)) => Opened::Silence(why),
     };
     (asker, opened)
 }
 
-/// Lets the decision's effects hold, the ones before the reply first.
-async fn hold(shared: &Shared, decision: Decision, asker: &Asker, found: Opened) -> Opened {
-    let rule = decision.trace.verdict().map_or("", |rule| &rule.name).to_owned();
-    let is_before = |effect: &Effect| matches!(effect, Effect::Install { when: When::Before, .. });
-    let (before, after): (Vec<_>, Vec<_>) = decision.effects.into_iter().partition(is_before);
-    if !before.is_empty()
-        && let Err(error) = shared.effects.before(before).await
-    {
-        return Opened::Silence(error.to_string());
-    }
-    if !after.is_empty() {
-        shared.effects.after(after);
-    }
-    if let Answer::Script(script) = &decision.answer {
-        let (dialect, gives) = match &**script {
-            Script::Launch(launch) => (launch.dialect, format!("install {}", launch.profile)),
-            Script::Local { dialect, .. } => (*dialect, "local boot".to_owned()),
-            Script::Menu(menu) => (menu.dialect, "menu".to_owned()),
+impl Pending {
+    fn of(decision: Decision) -> Self {
+        let rule = decision.trace.verdict().map_or("", |rule| &rule.name).to_owned();
+        let is_before = |effect: &Effect| matches!(effect, Effect::Install { when: When::Before, .. });
+        let (before, after) = decision.effects.into_iter().partition(is_before);
+        let script = match decision.answer {
+            Answer::Script(script) => Some(match *script {
+                Script::Launch(launch) => (launch.dialect, format!("install {}", launch.profile)),
+                Script::Local { dialect, .. } => (dialect, "local boot".to_owned()),
+                Script::Menu(menu) => (menu.dialect, "menu".to_owned()),
+            }),
+            _ => None,
         };
-        let dialect = dialect.as_str().to_owned();
-        shared.emit(asker, What::Script { dialect, gives, rule });
+        let script = script.map(|(dialect, gives)| What::Script {
+            dialect: dialect.as_str().to_owned(),
+            gives,
+            rule,
+        });
+        Self { before, after, script }
     }
-    found
+
+    /// Returns when all that must be durable is.
+    pub(super) async fn hold(self, shared: &Shared, asker: &Asker) -> Result<(), NotDurable> {
+        if !self.before.is_empty() {
+            shared.effects.before(self.before).await?;
+        }
+        if !self.after.is_empty() {
+            shared.effects.after(self.after);
+        }
+        if let Some(script) = self.script {
+            shared.emit(asker, script);
+        }
+        Ok(())
+    }
+}
+
+enum Unopened {
+    NotFound(String),
+    Silence(String),
 }
 
 /// Opens what was chosen.
-fn realise(decision: &Decision) -> Opened {
-    let file = |opened: io::Result<(File, u64)>| match opened {
-        Ok((file, size)) => Opened::Found {
-            content: Content::File(Arc::new(file)),
-            size,
-        },
-        Err(error) => Opened::NotFound(error.to_string()),
-    };
-    match &decision.answer {
+fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
+    let not_found = |error: io::Error| Unopened::NotFound(error.to_string());
+    let (file, size) = match &decision.answer {
         Answer::Script(script) => {
             let text = Bytes::from(crate::render::script(script));
             let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
-            let content = Content::Text(text);
-            Opened::Found { content, size }
+            return Ok((Content::Text(text), size));
         }
-        Answer::Loader(asset) => file(File::open(&asset.path).and_then(|opened| {
-            let metadata = opened.metadata()?;
-            regular(opened, &metadata)
-        })),
-        Answer::TreeFile { root, path, .. } => {
-            file(tree::open(root, path).and_then(|(opened, metadata)| regular(opened, &metadata)))
-        }
-        Answer::Silence => Opened::Silence(decision.trace.to_string()),
-        Answer::NotFound => Opened::NotFound(decision.trace.to_string()),
+        Answer::Loader(asset) => File::open(&asset.path)
+            .and_then(|file| Ok((file.metadata()?, file)))
+            .and_then(|(metadata, file)| regular(file, &metadata))
+            .map_err(not_found)?,
+        Answer::TreeFile { root, path, .. } => tree::open(root, path)
+            .and_then(|(file, metadata)| regular(file, &metadata))
+            .map_err(not_found)?,
+        Answer::Silence => return Err(Unopened::Silence(decision.trace.to_string())),
+        Answer::NotFound => return Err(Unopened::NotFound(decision.trace.to_string())),
         Answer::BootFile(_) | Answer::AnswerFile(_) | Answer::Accepted => {
-            Opened::NotFound("not served by TFTP".to_owned())
+            return Err(Unopened::NotFound("not served by TFTP".to_owned()));
         }
-    }
+    };
+    Ok((Content::File(Arc::new(file)), size))
 }
 
 fn regular(file: File, metadata: &std::fs::Metadata) -> io::Result<(File, u64)> {

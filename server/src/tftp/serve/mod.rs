@@ -12,7 +12,7 @@ mod peer;
 mod registry;
 mod socket;
 
-use super::admit::admit;
+use super::admit::{NotServed, admit};
 use super::open::{Arrival, arrive};
 use super::packet::Packet;
 use crate::event::{Event, What};
@@ -225,8 +225,22 @@ fn note(ended: Result<(), tokio::task::JoinError>) {
 fn arrived(received: &Received, shared: &Arc<Shared>, peers: &mut JoinSet<()>) {
     let (peer, local) = (received.peer, received.local);
     let world = shared.worlds.world();
+    let emit = |what| {
+        shared.events.emit(Event {
+            at: world.now,
+            mac: None,
+            system: None,
+            peer: Some(IpAddr::V4(*peer.ip())),
+            what,
+        });
+    };
     if let Err(why) = admit(&shared.config.networks, &world.config, peer, local) {
         tracing::debug!(%peer, %why, "TFTP datagram not answered");
+        // Said for the machine whose network was forgotten; what is plainly forged is not worth an event.
+        if let (NotServed::Network(_), Arrival::Read(request)) = (why, arrive(&received.bytes)) {
+            let (file, reason) = (request.name.to_string(), why.to_string());
+            emit(What::TftpNotFound { file, reason });
+        }
         return;
     }
     match arrive(&received.bytes) {
@@ -237,17 +251,9 @@ fn arrived(received: &Received, shared: &Arc<Shared>, peers: &mut JoinSet<()>) {
                 Offered::New(seat) => {
                     peers.spawn(peer::attend(Arc::clone(shared), seat));
                 }
-                Offered::Full(limit) => shared.events.emit(Event {
-                    at: world.now,
-                    mac: None,
-                    system: None,
-                    peer: Some(IpAddr::V4(*peer.ip())),
-                    what: What::TftpFailed {
-                        file,
-                        reason: format!(
-                            "{limit} transfers are under way already; the request waits for its repetition"
-                        ),
-                    },
+                Offered::Full(limit) => emit(What::TftpFailed {
+                    file,
+                    reason: format!("{limit} transfers are under way already; the request waits for its repetition"),
                 }),
             }
         }

@@ -5,13 +5,13 @@
 #![allow(clippy::disallowed_methods, reason = "IO: waits for sockets, files and time")]
 
 use super::Shared;
-use super::content::{self, Asker, Content, Opened};
+use super::content::{self, Asker, Content, Opened, Pending};
 use super::registry::Seat;
 use super::socket::{self, Heard, Link};
 use crate::event::What;
 use crate::tftp::open::{Opening, open, strange};
 use crate::tftp::packet::{ErrorCode, Packet, Request};
-use crate::tftp::transfer::{End, Limits, Transfer};
+use crate::tftp::transfer::{End, Limits, Transfer, Want};
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,7 +34,7 @@ pub(super) async fn attend(shared: Arc<Shared>, mut seat: Seat) {
     while let Some(request) = next.take() {
         let (asker, opened) = content::open(&shared, *peer.ip(), local, &request.name).await;
         match opened {
-            Opened::Found { content, size } => match Link::open(local, peer) {
+            Opened::Found { content, size, pending } => match Link::open(local, peer) {
                 Ok(link) => {
                     let limits = Limits {
                         mtu: shared.config.mtu.min(link.mtu().unwrap_or(u16::MAX)),
@@ -46,11 +46,19 @@ pub(super) async fn attend(shared: Arc<Shared>, mut seat: Seat) {
                         shared: &shared,
                         link,
                         asker,
+                        pending: Some(pending),
                         size,
                         began: shared.now(),
                     };
                     next = running.run(&content, &mut seat.requests).await;
                     running.report();
+                    // Nothing was read of an empty file, so nothing was held until now.
+                    if running.transfer.end() == Some(&End::Sent)
+                        && let Some(pending) = running.pending.take()
+                        && let Err(error) = pending.hold(&shared, &running.asker).await
+                    {
+                        tracing::warn!(%peer, %error, "an empty file was sent by TFTP");
+                    }
                     unproven = if running.transfer.is_proven() {
                         0
                     } else {
@@ -104,6 +112,7 @@ struct Running<'a> {
     transfer: Transfer,
     link: Link,
     asker: Asker,
+    pending: Option<Pending>,
     size: u64,
     began: Duration,
 }
@@ -128,7 +137,7 @@ impl Running<'_> {
             if reading.is_none()
                 && let Some(want) = self.transfer.wants()
             {
-                reading = Some(Box::pin(content.clone().piece(Arc::clone(self.shared), want)));
+                reading = Some(self.read(content.clone(), want));
             }
             while let Some(transmit) = self.transfer.poll_transmit(self.shared.now(), &mut burst) {
                 if self.link.send(&burst, transmit.segment).await.is_err() {
@@ -181,6 +190,19 @@ impl Running<'_> {
                 () = &mut alarm, if deadline.is_some() => {}
             }
         }
+    }
+
+    /// Reads a piece; before the first, lets the decision's effects hold.
+    fn read(&mut self, content: Content, want: Want) -> Reading {
+        let shared = Arc::clone(self.shared);
+        let pending = self.pending.take().map(|pending| (pending, self.asker.clone()));
+        Box::pin(async move {
+            if let Some((pending, asker)) = pending {
+                let held = pending.hold(&shared, &asker).await;
+                held.map_err(|error| error.to_string())?;
+            }
+            content.piece(shared, want).await
+        })
     }
 
     /// Takes in all that the peer sent.
