@@ -4,6 +4,7 @@
 
 mod catalogue;
 pub mod metrics;
+pub mod timeline;
 
 pub use catalogue::{CATALOGUE, CodeDoc, Level};
 
