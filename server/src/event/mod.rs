@@ -1,9 +1,12 @@
 //! What happened, with a stable code and a sentence for people. One catalogue feeds the log, `boot trace`, the page and the man page.
 //!
-//! Pure. A sink takes events; nothing here writes.
+//! Pure, but for [`sink`], which takes events and keeps them, [`metrics`], which counts them, and [`log`], which prints lines.
 
 mod catalogue;
+pub mod log;
 pub mod metrics;
+pub mod ring;
+pub mod sink;
 pub mod timeline;
 
 pub use catalogue::{CATALOGUE, CodeDoc, Level};

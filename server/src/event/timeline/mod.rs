@@ -152,6 +152,12 @@ impl Open {
         }
     }
 
+    /// True once the machine did more than shout for an address.
+    #[must_use]
+    pub const fn has_moved(&self) -> bool {
+        self.moved
+    }
+
     /// Takes in an event of this boot. True when it ends the boot.
     pub fn take(&mut self, event: &Event) -> bool {
         self.last = Some(event.at);
