@@ -17,7 +17,7 @@
 //! What is true comes from four places: [`config`] (the file), [`inventory`] (objects and armings, edited in one place,
 //! [`inventory::edit`]), [`install`] (installations as a state machine) and [`assets`] (what lies on the disk). [`distro`] recognises
 //! trees and imports them. [`store`] keeps inventory.db and live.db; one state task owns leases and installations, and an ACK leaves
-//! only after its lease is on disk. [`event`] says what happened. [`cli`] is what admins type; `daemon` wires it all.
+//! only after its lease is on disk. [`event`] says what happened. [`cli`] is what admins type; [`daemon`] wires it all.
 //!
 //! # Invariants
 //!
@@ -32,6 +32,7 @@ pub mod assets;
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod dhcp;
 pub mod distro;
 pub mod event;

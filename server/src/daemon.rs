@@ -1,0 +1,424 @@
+//! `cordwainer serve`: the only file that wires everything. Binds first, loads, says READY, then serves until told to stop.
+//!
+//! A task that dies ends the process: there is no half-alive server. A missing kernel, loader or template never does.
+
+mod inventory_watch;
+mod snapshots;
+
+use crate::assets::watch::Watcher;
+use crate::boot::World;
+use crate::config::{Config, DhcpMode};
+use crate::dhcp::{self, Advertiser, Link};
+use crate::event::metrics::Metrics;
+use crate::event::sink::Sink;
+use crate::event::{Event, What};
+use crate::http;
+use crate::inventory::Inventory;
+use crate::ports::{Events, Worlds};
+use crate::store::clock::Clock;
+use crate::store::{self, Folder, InventoryDb, LiveDb, StateLock, StateTask, StoreError};
+use crate::tftp;
+use arc_swap::ArcSwap;
+use ipnet::Ipv4Net;
+use snapshots::Snapshots;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How the daemon is started, beside its configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Start as DHCP server although another one answers (`--i-own-this-subnet`).
+    pub own_this_subnet: bool,
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An interface cannot be served.
+    #[error(transparent)]
+    Link(#[from] dhcp::LinkError),
+    /// A DHCP socket.
+    #[error(transparent)]
+    Dhcp(#[from] dhcp::DhcpError),
+    /// A TFTP socket.
+    #[error(transparent)]
+    Tftp(#[from] tftp::serve::TftpError),
+    /// An HTTP socket.
+    #[error(transparent)]
+    Http(#[from] http::serve::BindError),
+    /// The control socket.
+    #[error("cannot listen at {path}: {source}; the CLI talks to the daemon there", path = .path.display())]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// The runtime or a signal handler.
+    #[error("cannot start: {0}")]
+    Runtime(std::io::Error),
+    /// Another DHCP server answers where we should give the addresses.
+    #[error(
+        "another DHCP server, {server}, answers on {interface}; two servers give the same address twice. Stop it, run as proxy ([dhcp] mode = \"proxy\"), or say --i-own-this-subnet"
+    )]
+    ForeignServer {
+        /// Its identifier.
+        server: Ipv4Addr,
+        /// Where.
+        interface: String,
+    },
+    /// A part died.
+    #[error("{part} ended: {why}; the server stops, so that nothing is served by half")]
+    Died {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DaemonError`], with the remedy.
+pub fn serve(config: Config, options: Options) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Runtime)?;
+    let result = runtime.block_on(run(Arc::new(config), options));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
+    let mut stops = Stops::new().map_err(DaemonError::Runtime)?;
+    let folder = Folder::open(&config.state)?;
+    let _lock = StateLock::take(&folder)?;
+    let key = store::server_key(&folder)?;
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::new());
+    let sink = Sink::open(
+        Some(config.state.join("events.db")),
+        metrics.clone(),
+        Box::new(move || clock.now()),
+    );
+    let events: Arc<dyn Events> = sink.clone();
+
+    let links = match (config.dhcp, config.interfaces.is_empty()) {
+        // Without DHCP nothing needs an interface by name.
+        (DhcpMode::Off, true) => Vec::new(),
+        _ => dhcp::links::served(&config)?,
+    };
+    if config.dhcp == DhcpMode::Authoritative && !options.own_this_subnet {
+        alone(&links, &events, clock).await?;
+    }
+
+    let mut db = InventoryDb::open(&folder)?;
+    let (mut inventory, version) = db.load()?;
+    inventory.defaults = Arc::new(config.defaults.clone());
+    let (state, state_thread) = StateTask::start(
+        LiveDb::open_writer(&folder)?,
+        clock,
+        config.install_timeout.0,
+        events.clone(),
+    )?;
+    let state = Arc::new(state);
+    let mut watcher = Watcher::new(config.clone());
+    let assets = watcher.look(&inventory);
+    let snapshots = Arc::new(Snapshots {
+        config: config.clone(),
+        inventory: ArcSwap::from_pointee(inventory),
+        installs: state.view(),
+        assets: ArcSwap::from_pointee(assets),
+        key: Arc::new(key),
+        clock,
+    });
+    let worlds: Arc<dyn Worlds> = snapshots.clone();
+
+    // Bind everything before anything is served: a port that is taken is an error at once, not a server by half.
+    let networks = served_networks(&links, &config);
+    let any = Ipv4Addr::UNSPECIFIED;
+    let tftp = tftp::serve::Server::bind(tftp::serve::TftpConfig {
+        listen: vec![SocketAddrV4::new(any, config.tftp_port)],
+        mtu: links
+            .iter()
+            .map(|link| link.mtu)
+            .min()
+            .and_then(|mtu| u16::try_from(mtu).ok())
+            .unwrap_or(1500),
+        networks: networks.clone(),
+    })?;
+    let mut listen = vec![SocketAddr::from((any, config.http_port))];
+    listen.extend(config.metrics_listen);
+    let http = http::serve::Server::bind(
+        http::serve::Options::new(listen, networks),
+        http::serve::Ports {
+            worlds: worlds.clone(),
+            effects: state.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        },
+    )?;
+    let dhcp = match config.dhcp {
+        DhcpMode::Off => None,
+        _ => Some(dhcp::Server::bind(
+            links.clone(),
+            worlds.clone(),
+            state.clone(),
+            events.clone(),
+        )?),
+    };
+    let (live, _served) = watch::channel(version);
+
+    let what = describe(&config, &links, http.local_addr(), tftp.local_addr());
+    let (stop, stopped) = watch::channel(false);
+    let mut parts: JoinSet<(&'static str, Result<(), String>)> = JoinSet::new();
+    parts.spawn(part(
+        "TFTP",
+        tftp.run(worlds.clone(), events.clone(), state.clone(), stopped.clone()),
+    ));
+    parts.spawn(part("HTTP", never_fails(http.run(stopped.clone()))));
+    if let Some(dhcp) = dhcp {
+        parts.spawn(part("DHCP", dhcp.run(until(stopped.clone()))));
+    }
+    for advertiser in advertisers(&links, &config) {
+        parts.spawn(part(
+            "router advertisements",
+            never_fails(advertiser.run(stopped.clone())),
+        ));
+    }
+    let watch = inventory_watch::run(
+        db,
+        version,
+        snapshots.clone(),
+        watcher,
+        events.clone(),
+        live,
+        stopped.clone(),
+    );
+    parts.spawn(part("inventory watch", watch));
+    parts.spawn(part(
+        "watchdog",
+        never_fails(watchdog(state.clone(), clock, stopped.clone())),
+    ));
+
+    events.emit(now(clock, What::Started { what }));
+    ready();
+
+    let ended = tokio::select! {
+        () = stops.first() => Ok(()),
+        Some(died) = parts.join_next() => Err(died),
+    };
+    events.emit(now(clock, What::Stopping));
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    stop.send_replace(true);
+    let result = match ended {
+        Ok(()) => {
+            tokio::select! {
+                () = async { while parts.join_next().await.is_some() {} } => (),
+                // A second signal: at once.
+                () = stops.first() => (),
+                () = tokio::time::sleep(Duration::from_secs(12)) => (),
+            }
+            Ok(())
+        }
+        Err(Ok((part, result))) => Err(DaemonError::Died {
+            part,
+            why: result.err().unwrap_or_else(|| "without a reason".to_owned()),
+        }),
+        Err(Err(panicked)) => Err(DaemonError::Died {
+            part: "a task",
+            why: panicked.to_string(),
+        }),
+    };
+    parts.shutdown().await;
+    // The state task ends when its last handle is gone: everything queued is on disk then.
+    drop((state, worlds, snapshots));
+    drop(tokio::task::spawn_blocking(move || drop(state_thread.join())).await);
+    sink.close();
+    result
+}
+
+/// The two signals that end the daemon.
+struct Stops {
+    term: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+}
+
+async fn part<E: std::fmt::Display>(
+    name: &'static str,
+    run: impl Future<Output = Result<(), E>>,
+) -> (&'static str, Result<(), String>) {
+    (name, run.await.map_err(|error| error.to_string()))
+}
+
+async fn never_fails(run: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
+    run.await;
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
+fn now(clock: Clock, what: What) -> Event {
+    Event {
+        at: clock.now(),
+        mac: None,
+        system: None,
+        peer: None,
+        what,
+    }
+}
+
+/// Refuses to give addresses beside another server (DESIGN 5).
+async fn alone(links: &[Link], events: &Arc<dyn Events>, clock: Clock) -> Result<(), DaemonError> {
+    let probes = links
+        .iter()
+        .cloned()
+        .map(|link| tokio::task::spawn_blocking(move || (dhcp::probe::probe(&link, dhcp::probe::WAIT), link.name)));
+    for probe in probes.collect::<Vec<_>>() {
+        let Ok((found, interface)) = probe.await else { continue };
+        if let Some(other) = found?.into_iter().next() {
+            let what = What::DhcpForeignServer {
+                server: other.server,
+                offered: Some(other.offered),
+                file: other.file,
+            };
+            events.emit(now(clock, what));
+            return Err(DaemonError::ForeignServer {
+                server: other.server,
+                interface,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Networks whose machines are served: the interfaces', every subnet, and what the admin allows beside (DESIGN 5).
+fn served_networks(links: &[Link], config: &Config) -> Vec<Ipv4Net> {
+    let mut networks: Vec<Ipv4Net> = links
+        .iter()
+        .flat_map(|link| link.addresses.iter().map(Ipv4Net::trunc))
+        .collect();
+    networks.extend(config.subnets.iter().map(|subnet| subnet.network));
+    networks.extend(&config.allow);
+    networks
+}
+
+fn advertisers(links: &[Link], config: &Config) -> Vec<Advertiser> {
+    let wanted = |link: &&Link| {
+        config.subnets.iter().any(|subnet| {
+            subnet.router_advertisements
+                && link
+                    .addresses
+                    .iter()
+                    .any(|address| subnet.network.contains(&address.addr()))
+        })
+    };
+    let bind = |link: &Link| {
+        Advertiser::bind(link)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "no router advertisements on {}: {error}; iPXE waits 16 s there",
+                    link.name
+                )
+            })
+            .ok()
+    };
+    links.iter().filter(wanted).filter_map(bind).collect()
+}
+
+/// What is served, in a sentence, with the addresses that were really bound.
+fn describe(config: &Config, links: &[Link], http: Option<SocketAddr>, tftp: Option<SocketAddrV4>) -> String {
+    let interfaces: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let dhcp = match config.dhcp {
+        DhcpMode::Off => "no DHCP".to_owned(),
+        DhcpMode::Proxy => format!(
+            "proxyDHCP on {}: boot information for known machines, addresses are another server's",
+            interfaces.join(", ")
+        ),
+        DhcpMode::Authoritative => format!("DHCP on {}", interfaces.join(", ")),
+    };
+    let port = |port: Option<u16>| port.map_or_else(|| "?".to_owned(), |port| port.to_string());
+    format!(
+        "{dhcp}; http port {}, tftp port {}",
+        port(http.map(|at| at.port())),
+        port(tftp.map(|at| at.port()))
+    )
+}
+
+/// Tells systemd that everything is bound and loaded.
+fn ready() {
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+}
+
+/// Feeds systemd's watchdog through the state task's queue: a stuck packet loop or disk starves it, a timer alone would not.
+async fn watchdog(state: Arc<StateTask>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+    use crate::ports::{Class, Commit, StateQueue as _};
+    let Some(period) = sd_notify::watchdog_enabled().and_then(|limit| limit.checked_div(3)) else {
+        return until(stopped).await;
+    };
+    loop {
+        let fed = state.submit(
+            Class::Effect,
+            clock.now(),
+            Box::new(|_, _| Commit {
+                rows: Vec::new(),
+                undo: Vec::new(),
+                then: Box::new(|_| drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]))),
+            }),
+        );
+        if !fed {
+            tracing::warn!("the state task takes no more work");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(period) => (),
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// The world as `serve` would see it, built without a daemon: for `boot explain`, previews and `check`.
+#[must_use]
+pub fn world_of(
+    config: Arc<Config>,
+    inventory: Inventory,
+    installs: crate::install::Installs,
+    key: crate::install::ServerKey,
+) -> World {
+    let assets = Watcher::new(config.clone()).look(&inventory);
+    World {
+        config,
+        inventory: Arc::new(inventory),
+        installs: Arc::new(installs),
+        assets: Arc::new(assets),
+        key: Arc::new(key),
+        now: Clock::start().now(),
+    }
+}

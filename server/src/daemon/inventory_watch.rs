@@ -1,0 +1,148 @@
+//! Follows inventory.db and the files on disk, and publishes what changed. An edit by the CLI is served within some 20 ms.
+
+use super::snapshots::Snapshots;
+use crate::assets::watch::Watcher;
+use crate::event::{Event, What};
+use crate::inventory::{Row, RowChange};
+use crate::ports::Events;
+use crate::store::InventoryDb;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often inventory.db is asked whether it changed; the question costs a microsecond.
+const PERIOD: Duration = Duration::from_millis(20);
+/// How many questions later the files on disk are looked at again.
+const LOOK: u32 = 100;
+
+/// Runs until `stopped` says true. Blocking work happens on a thread of its own.
+///
+/// # Errors
+/// Never by itself; a database that cannot be read is told once and asked again.
+pub(super) async fn run(
+    mut db: InventoryDb,
+    mut version: u64,
+    snapshots: Arc<Snapshots>,
+    mut watcher: Watcher,
+    events: Arc<dyn Events>,
+    live: watch::Sender<u64>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let mut missing = BTreeSet::new();
+    let mut failing = false;
+    let mut rounds = 0_u32;
+    tell_missing(&snapshots, &mut missing, &events);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => (),
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        }
+        rounds = rounds.wrapping_add(1);
+        let look = rounds.is_multiple_of(LOOK);
+        let shared = snapshots.clone();
+        let sink = events.clone();
+        let step = tokio::task::spawn_blocking(move || {
+            let polled = db.poll(version);
+            let changed = matches!(polled, Ok(Some(_)));
+            let result = polled.map(|polled| {
+                polled.map(|polled| {
+                    let before = shared.inventory.load_full();
+                    let mut inventory = (*before).clone();
+                    let rows = u64::try_from(polled.rows.len()).unwrap_or(u64::MAX);
+                    for change in polled.rows {
+                        tell(&change, &before, &shared, &sink);
+                        inventory.apply(change);
+                    }
+                    shared.inventory.store(Arc::new(inventory));
+                    (polled.version, rows)
+                })
+            });
+            if changed || look {
+                let assets = watcher.look(&shared.inventory.load());
+                shared.assets.store(Arc::new(assets));
+            }
+            (db, watcher, result, changed || look)
+        });
+        let (again, watched, result, looked) = step.await.map_err(|error| error.to_string())?;
+        (db, watcher) = (again, watched);
+        match result {
+            Ok(Some((newer, rows))) => {
+                version = newer;
+                live.send_replace(newer);
+                events.emit(event(&snapshots, What::InventoryChanged { rows }));
+                failing = false;
+            }
+            Ok(None) => failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    events.emit(event(
+                        &snapshots,
+                        What::StoreFailed {
+                            error: error.to_string(),
+                        },
+                    ));
+                }
+            }
+        }
+        if looked {
+            tell_missing(&snapshots, &mut missing, &events);
+        }
+    }
+}
+
+fn event(snapshots: &Snapshots, what: What) -> Event {
+    Event {
+        at: snapshots.clock.now(),
+        mac: None,
+        system: None,
+        peer: None,
+        what,
+    }
+}
+
+/// Tells of armings that came and went, with the machine that they are about.
+fn tell(change: &RowChange, before: &crate::inventory::Inventory, snapshots: &Snapshots, events: &Arc<dyn Events>) {
+    let (system, what) = match change {
+        RowChange::Put(Row::Arm(arm)) => (
+            &arm.system,
+            What::Armed {
+                by: arm.by.clone(),
+                until: arm.until,
+            },
+        ),
+        RowChange::Disarm(system) if before.arm(system.as_str()).is_some() => (system, What::Disarmed),
+        _ => return,
+    };
+    let mac = before.system(system.as_str()).and_then(|record| record.macs().next());
+    events.emit(Event {
+        at: snapshots.clock.now(),
+        mac,
+        system: Some(system.clone()),
+        peer: None,
+        what,
+    });
+}
+
+/// Tells once of every file that a distro needs and that is not there; again when it comes back and goes.
+fn tell_missing(snapshots: &Snapshots, known: &mut BTreeSet<String>, events: &Arc<dyn Events>) {
+    let assets = snapshots.assets.load();
+    let mut now = BTreeSet::new();
+    for (distro, media) in &assets.media {
+        for problem in std::iter::once(&media.kernel)
+            .chain(&media.initrd)
+            .filter_map(|file| file.as_ref().err())
+        {
+            let key = format!("distro {distro}: {problem}");
+            if !known.contains(&key) {
+                let what = What::AssetMissing {
+                    what: format!("distro {distro}"),
+                    why: problem.clone(),
+                };
+                events.emit(event(snapshots, what));
+            }
+            now.insert(key);
+        }
+    }
+    *known = now;
+}
