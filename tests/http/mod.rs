@@ -1,5 +1,6 @@
 //! HTTP over loopback: the real server, curl and bare sockets as its clients.
 
+mod control;
 mod conversation;
 mod files;
 
@@ -8,7 +9,7 @@ use cordwainer::boot::{Effect, World};
 use cordwainer::config::Config;
 use cordwainer::event::metrics::Metrics;
 use cordwainer::event::{Event, What};
-use cordwainer::http::serve::{Options, Ports, Server};
+use cordwainer::http::{Options, Ports, Server};
 use cordwainer::install::{Arm, ArmId, Installation, Installs, ServerKey, State, Token, TokenKind};
 use cordwainer::inventory::{Inventory, Row};
 use cordwainer::model::{Arch, Dict, Distro, Inherit, Interface, Mac, Parent, Profile, System, Timestamp, Tree};

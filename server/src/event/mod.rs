@@ -1,8 +1,10 @@
 //! What happened, with a stable code and a sentence for people. One catalogue feeds the log, `boot trace`, the page and the man page.
 //!
-//! Pure, but for [`sink`], which takes events and keeps them, [`metrics`], which counts them, and [`log`], which prints lines.
+//! Pure, but for [`sink`], which takes events and keeps them, [`metrics`], which counts them, [`log`], which
+//! prints lines, and [`control`], by which the command line asks.
 
 mod catalogue;
+pub mod control;
 pub mod log;
 pub mod metrics;
 pub mod ring;

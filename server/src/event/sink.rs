@@ -2,7 +2,7 @@
 //!
 //! It never blocks whoever emits, and nothing waits for it: what cannot be kept is dropped and counted. Boots go to events.db, written
 //! once a second by a thread of its own, without fsync: no lease waits for a story.
-#![allow(
+#![expect(
     clippy::disallowed_methods,
     reason = "IO: it writes events.db and renames a broken one aside"
 )]
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
 
 /// Events that a follower may lag behind before it loses some.
@@ -31,7 +31,7 @@ const LARGEST: i64 = 256 * 1024 * 1024;
 /// Oldest story that is kept, in milliseconds.
 const OLDEST: i64 = 180 * 86_400_000;
 
-/// Gives the time of the daemon's clock.
+/// Gives the time, to judge how long a machine has been silent.
 pub type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 struct Kept {
@@ -68,10 +68,16 @@ impl std::fmt::Debug for Sink {
 }
 
 impl Sink {
+    /// Starts the sink of the daemon whose state folder is `state`: finished boots go to its events.db.
+    #[must_use]
+    pub fn start(state: &Path, metrics: Arc<Metrics>) -> Self {
+        Self::open(Some(state.join("events.db")), metrics, Box::new(wall))
+    }
+
     /// Starts the sink. `database` is where finished boots go; none keeps them in memory only. A database that cannot be opened costs
     /// the stories of finished boots and nothing else.
     #[must_use]
-    pub fn open(database: Option<PathBuf>, metrics: Arc<Metrics>, now: Now) -> Arc<Self> {
+    pub fn open(database: Option<PathBuf>, metrics: Arc<Metrics>, now: Now) -> Self {
         let inner = Arc::new(Inner {
             kept: Mutex::new(Kept {
                 rings: Rings::new(Bounds::default()),
@@ -84,11 +90,11 @@ impl Sink {
         let writer = database
             .as_ref()
             .and_then(|path| start_writer(path.clone(), inner.clone()));
-        Arc::new(Self {
+        Self {
             inner,
             database,
             writer: Mutex::new(writer),
-        })
+        }
     }
 
     /// Every event of a machine that is in memory, by its record's name or its hardware address, in order.
@@ -168,6 +174,12 @@ impl Events for Sink {
         // An error means that nobody follows.
         let _ = self.inner.follow.send(event);
     }
+}
+
+/// Wall time. A step of it stores a boot sooner or later, and nothing else.
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(0).plus(since)
 }
 
 /// One line for one event.
@@ -350,7 +362,7 @@ mod tests {
         }
     }
 
-    fn started(path: Option<PathBuf>) -> (Arc<Sink>, Arc<Metrics>) {
+    fn started(path: Option<PathBuf>) -> (Sink, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(AtomicI64::new(0));
         let now = Box::new(move || Timestamp(clock.fetch_add(1, Ordering::SeqCst)));

@@ -1,13 +1,14 @@
 //! HTTP: boot scripts, kernels, initrds, install trees and answer files go out, reports of installers come in.
 //!
-//! [`respond`] is the pure half, from a request to a reply. [`serve`] moves the bytes; nothing else here touches the world.
+//! [`respond`] is the pure half, from a request to a reply. [`Server`] moves the bytes; nothing else here touches the world.
 
 pub mod content_type;
 pub mod listing;
 pub mod range;
 mod respond;
 pub mod route;
-pub mod serve;
+mod serve;
 
 pub use respond::{Body, FileRef, HttpRequest, Reply, Role, Source, Who, respond};
 pub use route::{Method, Route};
+pub use serve::{BindError, Options, Patience, Ports, Server};
