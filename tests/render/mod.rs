@@ -2,6 +2,7 @@
 
 mod answers;
 mod behaviour;
+mod debian_installer;
 mod fixture;
 mod golden;
 mod hostile;
