@@ -31,6 +31,9 @@ pub enum BadDict {
     /// A word without a key before its `=`.
     #[error("`{0}` has no key; write key=value, key, or !key to delete an inherited one")]
     NoKey(String),
+    /// A key that could not be written down and read back.
+    #[error("`{0}` has blanks, quotes or backslashes in its key; quote the value only: key=\"v with blanks\"")]
+    Key(String),
     /// A control character, which would end a line of a boot script.
     #[error("control characters are not allowed in `{0}`")]
     Control(String),
@@ -124,7 +127,11 @@ pub(crate) fn words(text: &str, separates: fn(char) -> bool) -> Result<Vec<Strin
         match (quote, c) {
             (Some(q), c) if c == q => quote = None,
             (Some('"') | None, '\\') => {
-                word.extend(chars.next());
+                let next = chars.next();
+                if next.is_some_and(char::is_control) {
+                    return Err(BadDict::Control(text.escape_debug().take(80).collect()));
+                }
+                word.extend(next);
                 inside = true;
             }
             (None, '"' | '\'') => {
@@ -152,6 +159,11 @@ pub(crate) fn words(text: &str, separates: fn(char) -> bool) -> Result<Vec<Strin
     Ok(words)
 }
 
+/// True for a key that needs no quotes.
+fn is_plain(key: &str) -> bool {
+    !key.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\'))
+}
+
 impl FromStr for Dict {
     type Err = BadDict;
 
@@ -160,9 +172,11 @@ impl FromStr for Dict {
         for word in words(text, char::is_whitespace)? {
             match word.split_once('=') {
                 Some(("", _)) => return Err(BadDict::NoKey(word)),
+                Some((key, _)) if !is_plain(key) => return Err(BadDict::Key(word)),
                 Some((key, value)) => dict.add(key, value),
                 None => match word.strip_prefix('!') {
                     Some("") => return Err(BadDict::NoKey(word)),
+                    Some(key) if !is_plain(key) => return Err(BadDict::Key(word)),
                     Some(key) => dict.set(key, DictValue::Deleted),
                     None => dict.set(&word, DictValue::Flag),
                 },
@@ -251,5 +265,8 @@ mod tests {
         assert!(matches!("=b".parse::<Dict>(), Err(BadDict::NoKey(_))));
         assert!(matches!("!".parse::<Dict>(), Err(BadDict::NoKey(_))));
         assert!(matches!("'a\u{7}b'".parse::<Dict>(), Err(BadDict::Control(_))));
+        assert!(matches!("a=b\\\nreboot".parse::<Dict>(), Err(BadDict::Control(_))));
+        assert!(matches!("\"a b\"=c".parse::<Dict>(), Err(BadDict::Key(_))));
+        assert!(matches!("\"!a b\"".parse::<Dict>(), Err(BadDict::Key(_))));
     }
 }
