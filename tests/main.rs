@@ -21,5 +21,6 @@ mod http;
 mod import;
 mod lab;
 mod render;
+mod store;
 mod tftp;
 mod tidy;

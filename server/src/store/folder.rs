@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write as _};
 use std::marker::PhantomData;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The state folder.
 #[derive(Debug, Clone)]
@@ -137,7 +138,10 @@ impl Folder {
         fill: impl FnOnce(&Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let _owner = self.enter();
-        let temporary = self.file(&format!(".{name}.{}.new", std::process::id()));
+        // Threads of one process may make the same file too.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.file(&format!(".{name}.{}.{number}.new", std::process::id()));
         let target = self.file(name);
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

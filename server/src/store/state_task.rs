@@ -271,10 +271,14 @@ impl Worker {
             }
             Err(_) => self.take_back(before, undo),
         }
-        self.view.store(Arc::new(self.live.installs.clone()));
+        self.publish();
         for then in waiting {
             then(result.clone());
         }
+    }
+
+    fn publish(&self) {
+        self.view.store(Arc::new(self.live.installs.clone()));
     }
 
     /// Makes memory say again what the disk says. Sightings are memory's own and stay.
@@ -341,7 +345,7 @@ impl Worker {
             self.swept = now;
             self.sweep(now);
         }
-        self.view.store(Arc::new(self.live.installs.clone()));
+        self.publish();
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -379,7 +383,10 @@ impl Worker {
                 now,
             );
             match self.store(&rows) {
-                Ok(()) => events.into_iter().for_each(|event| self.events.emit(event)),
+                Ok(()) => {
+                    self.publish();
+                    events.into_iter().for_each(|event| self.events.emit(event));
+                }
                 Err(_) => self.take_back(before, Vec::new()),
             }
         }
