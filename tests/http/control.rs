@@ -8,6 +8,7 @@ use cordwainer::event::timeline::timeline;
 use cordwainer::event::{Event, What};
 use cordwainer::model::{Mac, Timestamp};
 use cordwainer::ports::Events;
+use cordwainer::store::clock::wall;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -25,11 +26,16 @@ struct Daemon {
     running: Option<std::thread::JoinHandle<()>>,
 }
 
+fn sink(lab: &Lab) -> Arc<Sink> {
+    let database = lab.dir.path().join("events.db");
+    Sink::open(Some(database), Arc::new(Metrics::new()), Box::new(wall))
+}
+
 impl Daemon {
     fn start() -> Self {
         let lab = Lab::start();
         let socket = lab.dir.path().join("cordwainer.sock");
-        let sink = Arc::new(Sink::start(lab.dir.path(), Arc::new(Metrics::new())));
+        let sink = sink(&lab);
         let (live, served) = watch::channel(3);
         let (stop, asked) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -146,12 +152,12 @@ fn a_trace_tells_the_last_boot_and_follows_the_machine() {
 fn a_boot_of_before_the_restart_comes_from_the_disk() {
     let mut daemon = Daemon::start();
     // Stories older than half a year are dropped, so this one happens now.
-    let now = cordwainer::store::clock::wall().0;
+    let now = wall().0;
     daemon.emit(now, discover());
     daemon.emit(now + 1, What::Installed);
     daemon.sink.close();
     daemon.stop();
-    let sink = Arc::new(Sink::start(daemon.lab.dir.path(), Arc::new(Metrics::new())));
+    let sink = sink(&daemon.lab);
     assert!(sink.events_of(None, Some(MAC)).is_empty());
     let (stop, asked) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -2,7 +2,7 @@
 //!
 //! It never blocks whoever emits, and nothing waits for it: what cannot be kept is dropped and counted. Boots go to events.db, written
 //! once a second by a thread of its own, without fsync: no lease waits for a story.
-#![expect(
+#![allow(
     clippy::disallowed_methods,
     reason = "IO: it writes events.db and renames a broken one aside"
 )]
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Events that a follower may lag behind before it loses some.
@@ -68,16 +68,10 @@ impl std::fmt::Debug for Sink {
 }
 
 impl Sink {
-    /// Starts the sink of the daemon whose state folder is `state`: finished boots go to its events.db.
-    #[must_use]
-    pub fn start(state: &Path, metrics: Arc<Metrics>) -> Self {
-        Self::open(Some(state.join("events.db")), metrics, Box::new(wall))
-    }
-
     /// Starts the sink. `database` is where finished boots go; none keeps them in memory only. A database that cannot be opened costs
     /// the stories of finished boots and nothing else.
     #[must_use]
-    pub fn open(database: Option<PathBuf>, metrics: Arc<Metrics>, now: Now) -> Self {
+    pub fn open(database: Option<PathBuf>, metrics: Arc<Metrics>, now: Now) -> Arc<Self> {
         let inner = Arc::new(Inner {
             kept: Mutex::new(Kept {
                 rings: Rings::new(Bounds::default()),
@@ -90,11 +84,11 @@ impl Sink {
         let writer = database
             .as_ref()
             .and_then(|path| start_writer(path.clone(), inner.clone()));
-        Self {
+        Arc::new(Self {
             inner,
             database,
             writer: Mutex::new(writer),
-        }
+        })
     }
 
     /// Every event of a machine that is in memory, by its record's name or its hardware address, in order.
@@ -174,12 +168,6 @@ impl Events for Sink {
         // An error means that nobody follows.
         let _ = self.inner.follow.send(event);
     }
-}
-
-/// Wall time. A step of it stores a boot sooner or later, and nothing else.
-fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(0).plus(since)
 }
 
 /// One line for one event.
@@ -362,7 +350,7 @@ mod tests {
         }
     }
 
-    fn started(path: Option<PathBuf>) -> (Sink, Arc<Metrics>) {
+    fn started(path: Option<PathBuf>) -> (Arc<Sink>, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(AtomicI64::new(0));
         let now = Box::new(move || Timestamp(clock.fetch_add(1, Ordering::SeqCst)));

@@ -7,7 +7,7 @@ pub mod listing;
 pub mod range;
 mod respond;
 pub mod route;
-mod serve;
+pub mod serve;
 
 pub use respond::{Body, FileRef, HttpRequest, Reply, Role, Source, Who, respond};
 pub use route::{Method, Route};
