@@ -9,6 +9,7 @@ use crate::assets::watch::Watcher;
 use crate::boot::World;
 use crate::config::{Config, DhcpMode};
 use crate::dhcp::{self, Advertiser, Link};
+use crate::event::control::{Control, SOCKET};
 use crate::event::metrics::Metrics;
 use crate::event::sink::Sink;
 use crate::event::{Event, What};
@@ -177,7 +178,10 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             events.clone(),
         )?),
     };
-    let (live, _served) = watch::channel(version);
+    let socket = config.state.join(SOCKET);
+    let (live, served) = watch::channel(version);
+    let control = Control::bind(&socket, sink.clone(), worlds.clone(), served)
+        .map_err(|source| DaemonError::Control { path: socket, source })?;
 
     let what = describe(&config, &links, http.local_addr(), tftp.local_addr());
     let (stop, stopped) = watch::channel(false);
@@ -206,6 +210,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         stopped.clone(),
     );
     parts.spawn(part("inventory watch", watch));
+    parts.spawn(part("control socket", never_fails(control.run(stopped.clone()))));
     parts.spawn(part(
         "watchdog",
         never_fails(watchdog(state.clone(), clock, stopped.clone())),
