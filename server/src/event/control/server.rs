@@ -101,7 +101,7 @@ impl Control {
                 },
                 Some(_) = talks.join_next() => {}
                 // An error means that the sender is gone, and with it whoever could ask.
-                _ = shutdown.wait_for(|asked| *asked) => break,
+                () = async { drop(shutdown.wait_for(|asked| *asked).await) } => break,
             }
         }
         talks.shutdown().await;
