@@ -14,8 +14,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long an answer is waited for.
-pub const WAIT: Duration = Duration::from_secs(3);
+/// How long an answer is waited for. dnsmasq pings an address for 3 s before it offers it, ISC dhcpd for 1 s.
+pub const WAIT: Duration = Duration::from_secs(5);
+/// How long others are waited for after the first answer.
+const OTHERS: Duration = Duration::from_millis(500);
 
 /// Another DHCP server that answered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +30,7 @@ pub struct ForeignServer {
     pub file: Option<String>,
 }
 
-/// Sends a DISCOVER on `link` and lists who offers an address within `wait`, this server left out.
+/// Sends a DISCOVER on `link` and lists who offers an address within `wait`, this server left out. Returns early once somebody did.
 ///
 /// Servers that only know registered machines, and proxies, stay unseen: they do not answer a stranger.
 ///
@@ -62,6 +64,7 @@ pub fn probe(link: &Link, wait: Duration) -> Result<Vec<ForeignServer>, DhcpErro
         .map_err(failed)?;
 
     let begun = Instant::now();
+    let mut wait = wait;
     let mut found = BTreeSet::new();
     loop {
         let left = wait.saturating_sub(Instant::now().saturating_duration_since(begun));
@@ -89,6 +92,8 @@ pub fn probe(link: &Link, wait: Duration) -> Result<Vec<ForeignServer>, DhcpErro
                 offered: packet.yiaddr,
                 file: Some(crate::dhcp::packet::escaped(file)).filter(|file| !file.is_empty()),
             });
+            let so_far = Instant::now().saturating_duration_since(begun);
+            wait = wait.min(so_far.saturating_add(OTHERS));
         }
     }
 }
