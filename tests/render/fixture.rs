@@ -147,7 +147,7 @@ pub struct Family {
     pub kernel: &'static str,
 }
 
-pub const FAMILIES: [Family; 10] = [
+pub const FAMILIES: [Family; 11] = [
     family("el7", "redhat/el7.ks", "redhat", "rhel7", "images/pxeboot/vmlinuz"),
     family("el8", "redhat/el8.ks", "redhat", "rhel8", "images/pxeboot/vmlinuz"),
     family("el9", "redhat/el9.ks", "redhat", "rhel9", "images/pxeboot/vmlinuz"),
@@ -186,6 +186,13 @@ pub const FAMILIES: [Family; 10] = [
         "debian",
         "13",
         "debian-installer/amd64/linux",
+    ),
+    family(
+        "ubuntu20-netboot",
+        "debian/preseed.cfg",
+        "ubuntu",
+        "20.04",
+        "ubuntu-installer/amd64/linux",
     ),
     family("lab", "lab/answer", "lab", "1.0", "boot/vmlinuz"),
 ];

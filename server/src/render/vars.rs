@@ -410,13 +410,15 @@ fn debian(set: &mut Set, tree: &str, directory: &str) {
     let fallback = if mirrors {
         (host, directory.to_owned())
     } else {
-        ("deb.debian.org".to_owned(), "/debian".to_owned())
+        let (host, directory) = public_mirror(set.text("breed"));
+        (host.to_owned(), directory.to_owned())
     };
     if set.text("mirror_host").is_empty() {
         set.put("mirror_host", fallback.0);
         set.put("mirror_directory", fallback.1);
     } else if set.text("mirror_directory").is_empty() {
-        set.put("mirror_directory", "/debian");
+        let (_, directory) = public_mirror(set.text("breed"));
+        set.put("mirror_directory", directory);
     }
     if set.text("suite").is_empty() {
         let version = set.text("os_version").to_ascii_lowercase();
@@ -434,6 +436,15 @@ fn debian(set: &mut Set, tree: &str, directory: &str) {
         Err(_) => "",
     };
     set.put("debian_arch", arch);
+}
+
+/// Where packages come from when the tree holds none.
+fn public_mirror(breed: &str) -> (&'static str, &'static str) {
+    if breed == "ubuntu" {
+        ("archive.ubuntu.com", "/ubuntu")
+    } else {
+        ("deb.debian.org", "/debian")
+    }
 }
 
 fn flag(set: &Set, name: &str) -> Option<bool> {
