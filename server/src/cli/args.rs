@@ -127,6 +127,9 @@ pub enum Command {
     Backup(Backup),
     /// Put the state of a backup in place
     Restore(Restore),
+    /// The databases of the state folder
+    #[command(subcommand)]
+    State(StateCommand),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -154,9 +157,9 @@ pub struct Import {
     /// The install tree: a folder
     #[arg(long, value_name = "PATH")]
     pub path: PathBuf,
-    /// Name of the new distro and profile
+    /// Name of the new distro and profile [default: made from what the tree says]
     #[arg(long, value_name = "NAME")]
-    pub name: String,
+    pub name: Option<String>,
     /// Processor, where the tree does not say or holds several
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<Arch>,
@@ -175,6 +178,15 @@ pub struct Import {
     /// Answer-file template of the new profile
     #[arg(long, visible_alias = "kickstart", value_name = "TEMPLATE")]
     pub autoinstall: Option<String>,
+    /// Where installers get packages, when the tree holds none: http://deb.debian.org/debian
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// More kernel arguments for the installer
+    #[arg(long, visible_alias = "kopts", value_name = "K=V ...")]
+    pub kernel_options: Option<String>,
+    /// Serve the tree from where it is, or fail
+    #[arg(long, conflicts_with = "copy")]
+    pub in_place: bool,
     /// Copy the tree, even where it could be served from where it is
     #[arg(long)]
     pub copy: bool,
@@ -442,6 +454,13 @@ pub struct Restore {
     /// A file that `backup` made
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `state`.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Bring databases of an older version up to date, after a dated copy; not beside a running daemon
+    Migrate,
 }
 
 /// `config`.

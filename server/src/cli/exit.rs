@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::inventory::{Broken, Refused};
+use crate::store::StoreError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -36,6 +37,9 @@ pub enum Failure {
     /// An object's ancestors are not all there.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// The state could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A file or folder.
     #[error("{doing} {}", .path.display())]
     File {
@@ -103,7 +107,10 @@ impl Failure {
     fn remedy(&self) -> &str {
         match self {
             Self::Usage { remedy, .. } | Self::File { remedy, .. } | Self::Said { remedy, .. } => remedy,
-            Self::Config(_) | Self::Refused(_) | Self::Broken(_) | Self::Output(_) => "",
+            Self::Store(StoreError::BadBackup { .. }) => {
+                "give a file that `cordwainer backup` made; nothing was changed"
+            }
+            Self::Config(_) | Self::Refused(_) | Self::Broken(_) | Self::Store(_) | Self::Output(_) => "",
         }
     }
 
@@ -117,7 +124,11 @@ impl Failure {
         };
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
+            // Some errors tell their cause themselves.
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text.push_str(&format!(": {said}"));
+            }
             cause = error.source();
         }
         if !self.remedy().is_empty() {

@@ -249,7 +249,9 @@ fn page_7() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::Cli;
     use super::*;
+    use clap::Parser as _;
 
     #[test]
     fn the_definition_is_consistent_and_every_option_has_help() {
@@ -273,6 +275,21 @@ mod tests {
         }
         super::super::definition().debug_assert();
         look(&super::super::definition());
+    }
+
+    #[test]
+    fn the_examples_of_the_page_parse() {
+        let examples = TAIL_8.split_once(".nf").unwrap().1.split_once(".fi").unwrap().0;
+        let mut count = 0;
+        for line in examples.lines().filter(|line| !line.is_empty()) {
+            let line = line.replace("\\-", "-");
+            let words: Vec<String> = line.split(' ').map(|word| word.trim_matches('"').to_owned()).collect();
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{line}: {error}");
+            }
+            count += 1;
+        }
+        assert_eq!(count, 10);
     }
 
     #[test]

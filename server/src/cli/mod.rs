@@ -4,16 +4,36 @@
 //! [`crate::boot::decide`] decide.
 
 pub mod args;
+mod arm;
 mod assign;
+mod check;
 mod configuration;
+mod desk;
+mod document;
 pub mod exit;
+mod explain;
+mod host;
+mod import_tree;
+mod keep;
+mod link;
 pub mod man;
+mod object;
+mod preview;
 pub mod print;
+mod serve;
 mod service;
 pub mod settings;
+mod signature;
+mod status;
+mod template;
+mod trace;
+mod wild;
 
-use args::{Cli, Command, ConfigCommand};
+use args::{BootCommand, Cli, Command, ConfigCommand, ProfileCommand, SignatureCommand, StateCommand, SystemCommand};
+
+use crate::model::Kind;
 use clap::{CommandFactory as _, Parser as _};
+use desk::Desk;
 use exit::{Ended, Failure};
 use print::Printer;
 use std::ffi::OsString;
@@ -54,7 +74,44 @@ fn run(cli: Cli) -> Result<Ended, Failure> {
             printer.either(&serde_json::json!({"name": "cordwainer", "version": version}), &text)?;
             Ok(Ended::Well)
         }
-        _ => Err(Failure::said("not built", "")),
+        Command::Serve(options) => serve::run(&options, settings::load(&global)?, printer),
+        other => at_desk(other, &Desk::new(settings::load(&global)?, printer)),
+    }
+}
+
+/// Commands that work on the state.
+fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
+    match command {
+        Command::Check => check::run(desk),
+        Command::Import(options) => import_tree::run(&options, desk),
+        Command::Distro(command) => object::run(command, desk),
+        Command::Profile(ProfileCommand::Object(command)) => object::run(command, desk),
+        Command::Profile(ProfileCommand::GetAutoinstall(name)) => {
+            preview::get_autoinstall(Kind::Profile, name.get(), desk)
+        }
+        Command::System(SystemCommand::Object(command)) => object::run(command, desk),
+        Command::System(SystemCommand::GetAutoinstall(name)) => {
+            preview::get_autoinstall(Kind::System, name.get(), desk)
+        }
+        Command::System(SystemCommand::Arm(options)) => arm::arm(&options, desk),
+        Command::System(SystemCommand::Disarm(name)) => arm::disarm(name.get(), desk),
+        Command::Template(command) => template::run(&command, desk),
+        Command::Signature(SignatureCommand::Report(which)) => signature::report(&which, desk),
+        Command::Status(options) => status::run(&options, desk),
+        Command::Boot(BootCommand::Explain(options)) => explain::run(&options, desk),
+        Command::Boot(BootCommand::Trace(options)) => trace::run(&options, desk),
+        Command::Apply(options) => document::apply(&options, desk),
+        Command::Export(options) => document::export(&options, desk),
+        Command::Backup(options) => keep::backup(&options, desk),
+        Command::Restore(options) => keep::restore(&options, desk),
+        Command::State(StateCommand::Migrate) => keep::migrate(desk),
+        // Handled before: they need no state.
+        Command::Serve(_)
+        | Command::Config(_)
+        | Command::InstallService(_)
+        | Command::Man(_)
+        | Command::Completions(_)
+        | Command::Version => Ok(Ended::Well),
     }
 }
 

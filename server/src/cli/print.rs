@@ -4,6 +4,7 @@
 use super::args::Global;
 use super::exit::Failure;
 use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// Prints as the global options want it.
@@ -106,6 +107,21 @@ pub fn error(text: &str) {
 #[must_use]
 pub fn to_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// True when a person reads standard error, and colour is welcome there.
+#[must_use]
+pub fn errors_to_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// `value` with the members of `more` beside its own.
+#[must_use]
+pub fn with(mut value: Value, more: Value) -> Value {
+    if let (Value::Object(own), Value::Object(more)) = (&mut value, more) {
+        own.extend(more);
+    }
+    value
 }
 
 /// Rows with their columns aligned, two blanks apart, nothing after the last.

@@ -1,0 +1,165 @@
+//! `system arm` and `disarm`. Arming is the one thing that destroys data, so it looks at everything first, says what will happen, and is
+//! refused where the machine could not be logged into afterwards.
+
+use super::desk::Desk;
+use super::exit::{Ended, Failure};
+use super::print::with;
+use super::{args, object, preview};
+use crate::boot::World;
+use crate::install;
+use crate::inventory::{Change, Refused, edit_all};
+use crate::model::{Arm, ArmId, Kind, Name, Span, State};
+use crate::render;
+use serde_json::json;
+
+/// What the admin wishes beside the name.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish {
+    /// For how long.
+    pub(super) span: Option<Span>,
+    /// Although there was an installation.
+    pub(super) again: bool,
+}
+
+pub(super) fn arm(options: &args::Arm, desk: &Desk) -> Result<Ended, Failure> {
+    let name = object::named(options.name.get())?;
+    let wish = Wish {
+        span: options.span,
+        again: options.again,
+    };
+    with_changes(desk, Vec::new(), &name, &wish)
+}
+
+pub(super) fn disarm(name: &str, desk: &Desk) -> Result<Ended, Failure> {
+    let name = object::named(name)?;
+    let inventory = desk.inventory()?;
+    if inventory.system(name.as_str()).is_none() {
+        return Err(object::unknown(&inventory, Kind::System, name.as_str()));
+    }
+    if inventory.arm(name.as_str()).is_none() {
+        let text = format!("system {name} is not armed; it boots from its disk\n");
+        desk.printer
+            .either(&json!({"changed": [], "system": name, "armed": false}), &text)?;
+        return Ok(Ended::Well);
+    }
+    desk.change(vec![Change::Disarm { system: name }])
+}
+
+/// Makes the changes and arms `name`, all or nothing.
+pub(super) fn with_changes(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
+    let before = desk.inventory()?;
+    let mut after = before.clone();
+    for row in edit_all(&before, changes.clone())? {
+        after.apply(row);
+    }
+    if after.system(name.as_str()).is_none() {
+        return Err(object::unknown(&after, Kind::System, name.as_str()));
+    }
+    let installs = desk.installs();
+    let installation = installs.by_system.get(name).map(|seen| &**seen);
+    let state = install::state(after.arm(name.as_str()).map(|arm| &**arm), installation, desk.now);
+    let span = wish.span.unwrap_or(desk.settings.config.arm_for);
+    let arm = Arm {
+        id: ArmId::random(desk.random()?),
+        system: name.clone(),
+        at: desk.now,
+        until: desk.now.plus(span.0),
+        by: desk.who(),
+    };
+    let change = Change::Arm {
+        arm: arm.clone(),
+        again: wish.again,
+        state,
+    };
+    // The inventory's own refusals (unknown, no MAC, held) come before those that need a look at the disk.
+    edit_all(&after, [change.clone()])?;
+    let world = desk.world(after)?;
+    let warnings = judge(&world, name)?;
+    changes.push(change);
+    let applied = desk.apply(changes)?;
+    let profile = world
+        .inventory
+        .system(name.as_str())
+        .map(|system| system.profile.to_string())
+        .unwrap_or_default();
+    let macs: Vec<String> = world
+        .inventory
+        .system(name.as_str())
+        .map(|system| system.macs().map(|mac| mac.to_string()).collect())
+        .unwrap_or_default();
+    if desk.printer.json {
+        let armed = json!({"system": name, "profile": profile, "until": arm.until.to_string(), "by": arm.by, "warnings": warnings});
+        desk.printer.json(&with(applied.json(), json!({"armed": armed})))?;
+        return Ok(Ended::Well);
+    }
+    let mut text = applied.text();
+    text.push_str(&format!(
+        "armed     system {name} until {} ({span}), {}\n",
+        arm.until,
+        applied.served.as_str()
+    ));
+    text.push_str(&format!(
+        "at risk   its disk is WIPED on its next network boot ({}), and profile {profile} is installed\n",
+        macs.join(", ")
+    ));
+    text.push_str(&format!("stop it   cordwainer system disarm {name}\n"));
+    text.push_str(&format!("watch it  cordwainer boot trace {name} --follow\n"));
+    desk.printer.data(&text)?;
+    for warning in warnings {
+        desk.printer.note(format!("warning   {warning}"));
+    }
+    if state != State::Idle {
+        desk.printer.detail(format!("it was {state} before"));
+    }
+    Ok(Ended::Well)
+}
+
+/// What would go wrong with this installation: refuses what is certain, and gives back what is only likely.
+fn judge(world: &World, name: &Name) -> Result<Vec<String>, Failure> {
+    let refused = |why: String| {
+        Failure::Refused(Refused::NotArmed {
+            name: name.clone(),
+            why,
+        })
+    };
+    let resolved = preview::resolve(Kind::System, name.as_str(), &world.inventory)?;
+    let distro = resolved.distro.clone();
+    let Some(media) = world.assets.media.get(&distro.name) else {
+        return Err(refused(format!(
+            "nothing is known of the files of distro `{}`; check its kernel and initrd: cordwainer distro report {}",
+            distro.name, distro.name
+        )));
+    };
+    for found in std::iter::once(&media.kernel).chain(&media.initrd) {
+        if let Err(why) = found {
+            return Err(refused(format!("distro `{}` cannot be booted: {why}", distro.name)));
+        }
+    }
+    let mut warnings = Vec::new();
+    if let Some(ram) = world
+        .assets
+        .signature_of(&distro)
+        .and_then(|signature| signature.min_ram_for(&distro.os_version))
+    {
+        warnings.push(format!(
+            "this installer needs {ram} MiB of RAM in the machine; with less it stops without a word"
+        ));
+    }
+    let Some(answer) = preview::answer(world, resolved) else {
+        return Err(refused("no layer names an answer file; give its profile one: cordwainer profile edit PROFILE --autoinstall TEMPLATE".to_owned()));
+    };
+    let text = render::answer_file(&answer, world).map_err(|error| {
+        refused(format!(
+            "its answer file does not render: {error}; cordwainer template edit {}",
+            answer.template.value
+        ))
+    })?;
+    if !render::leaves_login(&answer, world, &text) {
+        return Err(refused(
+            "nobody could log in afterwards: its answer file sets neither a root password nor an SSH key; set \
+             ssh_authorized_keys or root_password_hash in [defaults] of the configuration"
+                .to_owned(),
+        ));
+    }
+    Ok(warnings)
+}

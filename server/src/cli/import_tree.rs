@@ -1,0 +1,124 @@
+//! `import`: recognises a tree, puts it where it can be served, and stores its distro and profile in one transaction.
+
+use super::args::Import;
+use super::desk::Desk;
+use super::exit::{Ended, Failure};
+use super::object::named;
+use super::print::{table, with};
+use crate::distro::detect::Wishes;
+use crate::distro::import::{ImportRequest, Place, Progress, import};
+use crate::distro::library::Library;
+use crate::distro::plan::Flags;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
+    let config = &desk.settings.config;
+    let kernel_options = options.kernel_options.as_deref().unwrap_or_default();
+    let request = ImportRequest {
+        path: options.path.clone(),
+        name: options.name.as_deref().map(named).transpose()?,
+        wishes: Wishes {
+            breed: options.breed.clone(),
+            arch: options.arch,
+            os_version: options.os_version.clone(),
+        },
+        place: if options.copy {
+            Place::Copy
+        } else if options.in_place {
+            Place::InPlace
+        } else {
+            Place::Auto
+        },
+        kernel: options.kernel.clone(),
+        initrd: options.initrd.clone(),
+        flags: Flags {
+            autoinstall: options.autoinstall.clone(),
+            mirror: options.mirror.clone(),
+            kernel_options: kernel_options
+                .parse()
+                .map_err(|error| Failure::said(format!("--kernel-options: {error}"), ""))?,
+        },
+        service_user: None,
+    };
+    let library = Library::load(&config.overrides);
+    for (file, problem) in &library.problems {
+        desk.printer.note(format!("warning   signature {file}: {problem}"));
+    }
+    let inventory = desk.inventory()?;
+    desk.folder()?;
+    let bar = bar(desk);
+    let imported = import(&request, &config.state, &library, &inventory, &mut |progress| {
+        draw(&bar, progress)
+    });
+    bar.finish_and_clear();
+    let imported = imported.map_err(|error| Failure::said(error, ""))?;
+    let applied = match desk.apply(imported.changes()) {
+        Ok(applied) => applied,
+        Err(failure) => {
+            if let Err(error) = imported.withdraw() {
+                desk.printer
+                    .note(format!("warning   the copied tree is left behind: {error}"));
+            }
+            return Err(failure);
+        }
+    };
+    let lines: Vec<Value> = imported
+        .lines
+        .iter()
+        .map(|line| json!({"label": line.label, "text": line.text}))
+        .collect();
+    let more = json!({"distro": imported.distro, "profile": imported.profile, "lines": lines});
+    let value = with(applied.json(), more);
+    let rows: Vec<Vec<String>> = imported
+        .lines
+        .iter()
+        .map(|line| vec![line.label.to_owned(), line.text.clone()])
+        .collect();
+    if let Err(error) = imported.keep() {
+        desk.printer.note(format!(
+            "warning   an earlier copy of this tree is left behind: {error}"
+        ));
+    }
+    desk.printer.either(&value, &table(&rows))?;
+    desk.printer.detail(applied.served.as_str());
+    Ok(Ended::Well)
+}
+
+fn bar(desk: &Desk) -> ProgressBar {
+    if desk.printer.draws() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    }
+}
+
+fn draw(bar: &ProgressBar, progress: Progress) {
+    let style =
+        |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    match progress {
+        Progress::Looking { files } => {
+            bar.set_message(format!("looking at the tree, {files} files"));
+            bar.tick();
+        }
+        Progress::Copying {
+            bytes,
+            all_bytes,
+            files,
+            all_files,
+        } => {
+            if bar.length() != Some(all_bytes) {
+                bar.set_length(all_bytes);
+                bar.set_style(style(
+                    "copying {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
+                ));
+            }
+            bar.set_message(format!("{files} of {all_files} files"));
+            bar.set_position(bytes);
+        }
+        Progress::Syncing => {
+            bar.set_style(style("{spinner} waiting for the disk"));
+            bar.tick();
+        }
+    }
+}

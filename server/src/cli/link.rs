@@ -1,0 +1,36 @@
+//! The way to the running daemon: its control socket in the state folder. A daemon that does not run is an answer, not an error.
+
+use crate::event::control::{Client, ClientError, SOCKET};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a change is waited for: the daemon looks every 20 ms.
+const TAKEN_UP: Duration = Duration::from_secs(2);
+
+/// Where the daemon listens.
+pub(super) fn socket(state: &Path) -> PathBuf {
+    state.join(SOCKET)
+}
+
+/// The daemon of this state folder; `None` where none runs.
+///
+/// # Errors
+/// [`ClientError::NotAllowed`], when this user may not ask.
+pub(super) fn daemon(state: &Path) -> Result<Option<Client>, ClientError> {
+    match Client::connect(&socket(state)) {
+        Ok(client) => Ok(Some(client)),
+        Err(ClientError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// True when a daemon answers for this state folder.
+pub(super) fn answers(state: &Path) -> bool {
+    daemon(state).is_ok_and(|client| client.is_some())
+}
+
+/// True once a daemon serves this version of the inventory.
+pub(super) fn serves(state: &Path, version: u64) -> bool {
+    let client = daemon(state).ok().flatten();
+    client.is_some_and(|client| client.live(version, TAKEN_UP).unwrap_or(false))
+}

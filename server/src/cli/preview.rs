@@ -1,0 +1,91 @@
+//! Answer files as admins see them before a machine does: `get-autoinstall`, `dumpvars`, and the look before arming.
+
+use super::desk::Desk;
+use super::exit::{Ended, Failure};
+use super::object::unknown;
+use crate::boot::{AnswerFile, World, preview};
+use crate::inventory::{Inventory, Resolved, resolve_profile, resolve_system};
+use crate::model::Kind;
+use crate::render;
+use serde_json::{Value, json};
+
+/// An object with all that it inherits.
+pub(super) fn resolve(kind: Kind, name: &str, inventory: &Inventory) -> Result<Resolved, Failure> {
+    if inventory.row(kind, name).is_none() {
+        return Err(unknown(inventory, kind, name));
+    }
+    Ok(match kind {
+        Kind::System => resolve_system(inventory, name)?,
+        Kind::Profile | Kind::Distro => resolve_profile(inventory, name)?,
+    })
+}
+
+/// Its answer file; none when no layer names a template.
+pub(super) fn answer(world: &World, resolved: Resolved) -> Option<AnswerFile> {
+    let address = resolved
+        .system
+        .as_ref()
+        .and_then(|system| system.interfaces.values().find_map(|interface| interface.ip_address));
+    preview(world, resolved, super::host::local_address(&world.config, address))
+}
+
+/// What its template sees, secrets hidden.
+pub(super) fn variables(answer: &AnswerFile, world: &World) -> Vec<(String, Value)> {
+    render::variables(answer, world)
+        .into_iter()
+        .map(|variable| (variable.name.clone(), variable.shown()))
+        .collect()
+}
+
+/// `get-autoinstall`: what the installer would fetch.
+pub(super) fn get_autoinstall(kind: Kind, name: &str, desk: &Desk) -> Result<Ended, Failure> {
+    let world = desk.world(desk.inventory()?)?;
+    let resolved = resolve(kind, name, &world.inventory)?;
+    let Some(answer) = answer(&world, resolved) else {
+        return Err(no_template(kind, name));
+    };
+    let text = rendered(&answer, &world)?;
+    desk.printer.either(
+        &json!({
+            "name": name,
+            "file": answer.file,
+            "template": answer.template.value,
+            "chosen_by": answer.template.layer.to_string(),
+            "text": text,
+        }),
+        &text,
+    )?;
+    desk.printer.detail(format!(
+        "{} from {}, chosen by {}",
+        answer.file, answer.template.value, answer.template.layer
+    ));
+    Ok(Ended::Well)
+}
+
+/// The refusal where no layer names a template.
+pub(super) fn no_template(kind: Kind, name: &str) -> Failure {
+    Failure::said(
+        format!("{kind} `{name}` has no answer file: neither it, nor what it inherits from, names a template"),
+        format!("cordwainer {kind} edit {name} --autoinstall TEMPLATE; `cordwainer template list` names them"),
+    )
+}
+
+/// The text of an answer file, or what is wrong with its template.
+pub(super) fn rendered(answer: &AnswerFile, world: &World) -> Result<String, Failure> {
+    render::answer_file(answer, world).map_err(|error| {
+        let remedy = if world.assets.templates.contains_key(&answer.template.value) {
+            format!("cordwainer template edit {}", error.template)
+        } else {
+            missing_template(&answer.template.value, world)
+        };
+        Failure::said(error, remedy)
+    })
+}
+
+/// Where a template that is not there would have to be.
+pub(super) fn missing_template(name: &str, world: &World) -> String {
+    format!(
+        "write it to {}, or name another: `cordwainer template list` shows those there are",
+        world.config.overrides.join("kickstarts").join(name).display()
+    )
+}

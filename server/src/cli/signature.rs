@@ -1,0 +1,49 @@
+//! `signature report`: the families that import recognises, and what it looks for.
+
+use super::args::MaybeNamed;
+use super::desk::Desk;
+use super::exit::{Ended, Failure};
+use super::print::table;
+use crate::distro::library::Library;
+use serde_json::{Value, json};
+
+pub(super) fn report(which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> {
+    let library = Library::load(&desk.settings.config.overrides);
+    let wanted: Vec<_> = library
+        .signatures
+        .iter()
+        .filter(|signature| {
+            which
+                .get()
+                .is_none_or(|name| signature.name.as_str() == name || signature.breed == name)
+        })
+        .collect();
+    if let (Some(name), true) = (which.get(), wanted.is_empty()) {
+        return Err(Failure::said(
+            format!("there is no signature `{}`", name.escape_debug()),
+            "cordwainer signature report names them all",
+        ));
+    }
+    let values: Vec<Value> = wanted
+        .iter()
+        .map(|signature| json!({"name": signature.name, "breed": signature.breed, "tier": signature.tier, "answer_file": signature.answer_file}))
+        .collect();
+    let mut rows = vec![
+        ["signature", "breed", "tier", "answer file"]
+            .map(ToOwned::to_owned)
+            .to_vec(),
+    ];
+    for signature in &wanted {
+        rows.push(vec![
+            signature.name.to_string(),
+            signature.breed.clone(),
+            signature.tier.to_string(),
+            signature.answer_file.clone(),
+        ]);
+    }
+    desk.printer.either(&values, &table(&rows))?;
+    for (file, problem) in &library.problems {
+        desk.printer.note(format!("warning   {file}: {problem}"));
+    }
+    Ok(Ended::Well)
+}

@@ -1,0 +1,216 @@
+//! `template list|show|edit`. An edited template is put in place only once it renders for everything that uses it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "starts the admin's editor by its argv, and writes the template"
+)]
+
+use super::args::TemplateCommand;
+use super::desk::Desk;
+use super::exit::{Ended, Failure};
+use super::print::table;
+use super::service::write_file;
+use super::{host, preview};
+use crate::assets::{Assets, Template};
+use crate::boot::World;
+use crate::model::Kind;
+use crate::render;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// How snippets are named among templates.
+const SNIPPETS: &str = "snippets/";
+/// Systems that a changed template is tried with; each has variables of its own.
+const TRIED: usize = 1000;
+
+pub(super) fn run(command: &TemplateCommand, desk: &Desk) -> Result<Ended, Failure> {
+    let world = desk.world(desk.inventory()?)?;
+    match command {
+        TemplateCommand::List => list(&world, desk),
+        TemplateCommand::Show(name) => {
+            let (name, template) = find(&world.assets, name.get())?;
+            desk.printer.either(
+                &json!({"name": name, "from": template.origin, "text": &*template.text}),
+                &template.text,
+            )?;
+            Ok(Ended::Well)
+        }
+        TemplateCommand::Edit(name) => edit(world, name.get(), desk),
+    }
+}
+
+/// Every template and snippet under the name that `show` takes.
+fn all(assets: &Assets) -> Vec<(String, &Arc<Template>)> {
+    let templates = assets.templates.iter().map(|(name, template)| (name.clone(), template));
+    let snippets = assets
+        .snippets
+        .iter()
+        .map(|(name, template)| (format!("{SNIPPETS}{name}"), template));
+    templates.chain(snippets).collect()
+}
+
+fn list(world: &World, desk: &Desk) -> Result<Ended, Failure> {
+    let found = all(&world.assets);
+    if desk.printer.json {
+        let values: Vec<Value> = found
+            .iter()
+            .map(|(name, template)| json!({"name": name, "from": template.origin}))
+            .collect();
+        desk.printer.json(&values)?;
+    } else {
+        let rows: Vec<Vec<String>> = found
+            .iter()
+            .map(|(name, template)| vec![name.clone(), template.origin.clone()])
+            .collect();
+        desk.printer.data(&table(&rows))?;
+    }
+    Ok(Ended::Well)
+}
+
+fn find<'a>(assets: &'a Assets, name: &str) -> Result<(String, &'a Arc<Template>), Failure> {
+    let found = all(assets);
+    let exact = found.iter().find(|(known, _)| known == name).or_else(|| {
+        found
+            .iter()
+            .find(|(known, _)| known.strip_prefix(SNIPPETS) == Some(name))
+    });
+    if let Some((known, template)) = exact {
+        return Ok((known.clone(), template));
+    }
+    let near = found
+        .iter()
+        .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
+        .min()
+        .filter(|(distance, known)| *distance <= (known.len() / 3).max(1));
+    let hint = near
+        .map(|(_, known)| format!("; did you mean `{known}`?"))
+        .unwrap_or_default();
+    Err(Failure::said(
+        format!("there is no template `{}`{hint}", name.escape_debug()),
+        "`cordwainer template list` names them; a new one is a file in the kickstarts/ folder of the configuration's `overrides`",
+    ))
+}
+
+fn edit(world: World, name: &str, desk: &Desk) -> Result<Ended, Failure> {
+    let (name, template) = find(&world.assets, name)?;
+    let before = Arc::clone(&template.text);
+    let copy = copy_of(&name, &before)?;
+    let editor = host::editor();
+    let (program, arguments) = editor
+        .split_first()
+        .ok_or_else(|| Failure::said("no editor is named", "set VISUAL or EDITOR"))?;
+    let status = Command::new(program).args(arguments).arg(&copy).status();
+    let kept = |what: String, remedy: &str| {
+        Failure::said(
+            what,
+            format!(
+                "{remedy}; nothing was changed, and your text is kept in {}",
+                copy.display()
+            ),
+        )
+    };
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => {
+            return Err(kept(
+                format!("the editor `{program}` ended with {status}"),
+                "edit it again",
+            ));
+        }
+        Err(error) => {
+            let _ = fs::remove_file(&copy);
+            let what = format!("the editor `{program}` cannot be started: {error}");
+            return Err(Failure::said(
+                what,
+                "set VISUAL or EDITOR to an editor that is installed; nothing was changed",
+            ));
+        }
+    }
+    let after = fs::read_to_string(&copy).map_err(|error| Failure::file("cannot read", &copy, error))?;
+    if *after == *before {
+        let _ = fs::remove_file(&copy);
+        desk.printer
+            .either(&json!({"name": name, "changed": false}), "unchanged\n")?;
+        return Ok(Ended::Well);
+    }
+    let tried = try_with(&world, &name, &after).map_err(|why| kept(why, "mend it"))?;
+    let folder = if name.starts_with(SNIPPETS) { "" } else { "kickstarts/" };
+    let target = world.config.overrides.join(format!("{folder}{name}"));
+    write_file(&target, after.as_bytes(), 0o644)
+        .inspect_err(|_| desk.printer.note(format!("your text is kept in {}", copy.display())))?;
+    let _ = fs::remove_file(&copy);
+    let text = format!(
+        "installed {} (rendered for {tried} profiles and systems that use it)\n",
+        target.display()
+    );
+    desk.printer.either(
+        &json!({"name": name, "changed": true, "file": target, "rendered_for": tried}),
+        &text,
+    )?;
+    if tried == 0 {
+        desk.printer
+            .note("note      nothing uses it yet, so it was not rendered");
+    }
+    Ok(Ended::Well)
+}
+
+/// A private copy to edit, with the template's own ending so that editors know its language.
+fn copy_of(name: &str, text: &str) -> Result<PathBuf, Failure> {
+    let random =
+        host::random().map_err(|error| Failure::said(format!("the system gives no random numbers: {error}"), ""))?;
+    let base = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+    let path = std::env::temp_dir().join(format!("cordwainer-{random:016x}-{base}"));
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| Failure::file("cannot write", &path, error))?;
+    Ok(path)
+}
+
+/// Renders everything that uses the template with its new text: how many, or the first that fails.
+fn try_with(world: &World, name: &str, text: &str) -> Result<usize, String> {
+    let mut world = world.clone();
+    let template = Arc::new(Template {
+        text: text.into(),
+        origin: "edited".to_owned(),
+    });
+    let assets = Arc::make_mut(&mut world.assets);
+    let snippet = name.strip_prefix(SNIPPETS);
+    match snippet {
+        Some(snippet) => assets.snippets.insert(snippet.to_owned(), template),
+        None => assets.templates.insert(name.to_owned(), template),
+    };
+    let profiles = world
+        .inventory
+        .profiles()
+        .map(|profile| (Kind::Profile, profile.name.clone()));
+    let systems = world
+        .inventory
+        .systems()
+        .take(TRIED)
+        .map(|system| (Kind::System, system.name.clone()));
+    let mut tried = 0_usize;
+    for (kind, object) in profiles.chain(systems) {
+        let Ok(resolved) = preview::resolve(kind, object.as_str(), &world.inventory) else {
+            continue;
+        };
+        let Some(answer) = preview::answer(&world, resolved) else {
+            continue;
+        };
+        // A snippet may be part of any of them.
+        if snippet.is_none() && answer.template.value != name {
+            continue;
+        }
+        render::answer_file(&answer, &world)
+            .map_err(|error| format!("{kind} `{object}` does not render with it: {error}"))?;
+        tried = tried.saturating_add(1);
+    }
+    Ok(tried)
+}
