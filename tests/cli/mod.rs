@@ -1,6 +1,9 @@
 //! The command line as an admin meets it: the real binary, a state folder of its own, its exit codes, words and JSON.
 
+mod sample_documents;
 mod systemd;
+mod templates;
+mod transcript;
 mod usage;
 
 use std::io::Write as _;
@@ -28,9 +31,12 @@ pub struct Ran {
 impl Session {
     /// An empty state folder.
     pub fn new() -> Self {
-        Self {
+        let session = Self {
             home: tempfile::tempdir().unwrap(),
-        }
+        };
+        // The configuration of the host that the tests run on is none of theirs.
+        session.write("session.toml", "");
+        session
     }
 
     /// A path in this session's own folder.
@@ -52,6 +58,9 @@ impl Session {
             .current_dir("/")
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        if !arguments.contains(&"--config") {
+            command.arg("--config").arg(self.path("session.toml"));
+        }
         command.arg("--state").arg(self.path("state")).args(arguments);
         command
     }
