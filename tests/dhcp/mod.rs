@@ -1,6 +1,10 @@
 //! DHCP: real firmware's packets and hostile ones through `respond`, and real clients against the real server.
 
 mod captures;
+mod clients;
+mod kill;
+mod peers;
 mod properties;
 mod rfc2131;
+mod server;
 mod world;

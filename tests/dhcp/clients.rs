@@ -1,0 +1,93 @@
+//! A generator of DHCP clients behind a relay, as a process of its own inside a test network: this test program, started again there.
+//!
+//! It says `ACK MAC ADDRESS` for each lease that it was granted, `AGAIN MAC ADDRESS` for each that was extended, `NAK MAC`. It never sleeps for
+//! the server: while nobody answers it goes on asking, with new clients.
+
+use super::properties::Dice;
+use super::world::{Words, words};
+use crate::lab::child::Child;
+use crate::lab::netns::Host;
+use cordwainer::dhcp::{MessageType, Packet, wall};
+use cordwainer::model::Mac;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+const PLAN: &str = "CORDWAINER_DHCP_CLIENTS";
+
+/// Starts `rate` new clients per second on `host`, from its own address `relay`, asking `server`, until it is killed.
+pub fn generate(host: &Host, relay: &str, server: &str, rate: u32, seed: u64) -> Child {
+    let program = std::env::current_exe().unwrap();
+    let mut command = host.command(program.to_str().unwrap());
+    command.args(["--exact", "dhcp::clients::run_clients", "--ignored", "--nocapture"]);
+    command.env(PLAN, format!("{relay} {server} {rate} {seed}"));
+    let mut child = Child::start("DHCP clients", &mut command);
+    child.wait_for_line("asking", Duration::from_secs(60));
+    child
+}
+
+fn client(number: u32) -> Mac {
+    let [a, b, c, d] = number.to_be_bytes();
+    Mac::new([2, 0x77, a, b, c, d])
+}
+
+fn number(mac: Mac) -> u32 {
+    let [_, _, number @ ..] = mac.bytes();
+    u32::from_be_bytes(number)
+}
+
+#[test]
+#[ignore = "the clients of other tests, which start them with their environment"]
+fn run_clients() {
+    let Ok(plan) = std::env::var(PLAN) else {
+        return;
+    };
+    let plan: Vec<&str> = plan.split(' ').collect();
+    let relay: Ipv4Addr = plan[0].parse().unwrap();
+    let server = SocketAddr::new(plan[1].parse().unwrap(), 67);
+    let rate: u32 = plan[2].parse().unwrap();
+    let mut dice = Dice::new(plan[3].parse().unwrap());
+    let socket = UdpSocket::bind((relay, 67)).unwrap();
+    println!("asking {server} as {relay}");
+
+    let send = |words: Words| {
+        // Refused while the server is away; the packet is lost, as on any wire.
+        let _lost = socket.send_to(&words.relayed(relay).bytes(), server);
+    };
+    let (begun, mut sent, mut granted) = (Instant::now(), 0_u32, Vec::<(Mac, Ipv4Addr)>::new());
+    let mut bytes = [0; 2048];
+    loop {
+        let due = Duration::from_secs(1) * sent / rate;
+        let wait = due.saturating_sub(begun.elapsed());
+        if wait.is_zero() {
+            send(words(client(sent), MessageType::Discover));
+            sent += 1;
+            // Every tenth time an older client extends what it has.
+            if !granted.is_empty() && sent.is_multiple_of(10) {
+                let (mac, address) = granted[dice.below(granted.len())];
+                send(words(mac, MessageType::Request).from(address));
+            }
+            continue;
+        }
+        socket.set_read_timeout(Some(wait)).unwrap();
+        let Ok((length, _)) = socket.recv_from(&mut bytes) else {
+            continue;
+        };
+        let reply = wall::parse(&bytes[..length]).unwrap();
+        let mac = reply.mac().unwrap();
+        match reply.message().unwrap() {
+            MessageType::Offer => send(request(mac, &reply)),
+            MessageType::Ack if reply.ciaddr.is_unspecified() => {
+                println!("ACK {mac} {}", reply.yiaddr);
+                granted.push((mac, reply.yiaddr));
+            }
+            MessageType::Ack => println!("AGAIN {mac} {}", reply.yiaddr),
+            other => println!("{} {mac} (client {} of {sent})", other.as_str(), number(mac)),
+        }
+    }
+}
+
+fn request(mac: Mac, offer: &Packet) -> Words {
+    words(mac, MessageType::Request)
+        .requested(offer.yiaddr)
+        .server(offer.server_id().unwrap())
+}

@@ -1,0 +1,71 @@
+//! The real server as DHCP server of a test network: it can be killed and started again on the same state.
+
+use crate::lab::child::Child;
+use crate::lab::netns::{Host, Net};
+use cordwainer::model::Lease;
+use cordwainer::store::{Folder, LiveDb};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The server's address on every network here.
+pub const ADDRESS: &str = "10.77.0.1";
+/// The address of the host that speaks for a relay's clients.
+pub const RELAY: &str = "10.77.0.2";
+
+/// One state folder with its configuration, and the network that it serves.
+pub struct Server {
+    pub net: Net,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// A server that gives out `pool` of 10.77.0.0/16, with more lines of the configuration.
+    pub fn new(pool: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"authoritative\"\n[[subnet]]\nnetwork = \"10.77.0.0/16\"\n\
+             pool = \"{pool}\"\nrouter = \"{ADDRESS}\"\nlease = \"1h\"\nrelays = [\"{RELAY}\"]\n{more}\n"
+        );
+        std::fs::write(folder.path().join("cordwainer.toml"), config).unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        Self {
+            net: Net::new(&[&format!("{ADDRESS}/16")]),
+            folder,
+        }
+    }
+
+    /// The host with the relay's address.
+    pub fn relay(&self) -> Host {
+        self.net.host("relay", Some(&format!("{RELAY}/16")))
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The command that starts it.
+    pub fn command(&self, options: &[&str]) -> Command {
+        let mut command = self.net.command(&std::env::var("DH_BIN").unwrap());
+        command.arg("--config").arg(self.folder.path().join("cordwainer.toml"));
+        command.arg("--state").arg(self.state());
+        command.arg("serve").args(options);
+        command
+    }
+
+    /// Starts it beside nobody; how long it took until it served.
+    pub fn start(&self) -> (Child, Duration) {
+        let begun = Instant::now();
+        let mut child = Child::start("cordwainer", &mut self.command(&["--i-own-this-subnet"]));
+        child.wait_for_line("serving", Duration::from_secs(60));
+        (child, begun.elapsed())
+    }
+
+    /// The leases on disk. Only while no server runs.
+    pub fn leases_on_disk(&self) -> Vec<Lease> {
+        let folder = Folder::open(&self.state()).unwrap();
+        let rows = LiveDb::open_reader(&folder).unwrap().load().unwrap();
+        assert!(rows.damaged.is_empty(), "{:?}", rows.damaged);
+        rows.leases
+    }
+}
