@@ -86,6 +86,56 @@ fn run_clients() {
     }
 }
 
+const PXE: &str = "CORDWAINER_DHCP_PXE";
+
+/// One BIOS PXE ROM at `mac` on `host`, which has its address from another server: it broadcasts DISCOVER, then asks `server` on port 4011.
+/// It prints each answer as `OFFER|ACK SIADDR FILE OPTION60 YIADDR`.
+pub fn pxe(host: &Host, mac: Mac, server: &str) -> Child {
+    let program = std::env::current_exe().unwrap();
+    let mut command = host.command(program.to_str().unwrap());
+    command.args(["--exact", "dhcp::clients::run_pxe", "--ignored", "--nocapture"]);
+    command.env(PXE, format!("{mac} {server}"));
+    Child::start("PXE ROM", &mut command)
+}
+
+#[test]
+#[ignore = "the PXE ROM of other tests, which start it with its environment"]
+fn run_pxe() {
+    let Ok(plan) = std::env::var(PXE) else {
+        return;
+    };
+    let (mac, server) = plan.split_once(' ').unwrap();
+    let (mac, server): (Mac, Ipv4Addr) = (mac.parse().unwrap(), server.parse().unwrap());
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let ask = |words: &Words, to: (Ipv4Addr, u16)| {
+        let mut bytes = [0; 2048];
+        for _ in 0..10 {
+            socket.send_to(&words.bytes(), to).unwrap();
+            if let Ok((length, _)) = socket.recv_from(&mut bytes) {
+                let reply = wall::parse(&bytes[..length]).unwrap();
+                println!(
+                    "{} {} {} {} {}",
+                    reply.message().unwrap().as_str(),
+                    reply.siaddr,
+                    String::from_utf8_lossy(&reply.file),
+                    reply.vendor_class().unwrap_or_default(),
+                    reply.yiaddr
+                );
+                return;
+            }
+        }
+        println!("no answer from {to:?}");
+    };
+    let mut discover = words(mac, MessageType::Discover).pxe(0);
+    discover.flags = 0x8000;
+    ask(&discover, (Ipv4Addr::BROADCAST, 67));
+    let own = socket.local_addr().unwrap().ip();
+    assert!(own.is_unspecified(), "the kernel chooses the source by its route");
+    ask(&words(mac, MessageType::Request).pxe(0), (server, 4011));
+}
+
 fn request(mac: Mac, offer: &Packet) -> Words {
     words(mac, MessageType::Request)
         .requested(offer.yiaddr)

@@ -51,7 +51,7 @@ fn kill_again_and_again(test: &str, kills: usize) {
     }
     let seed = seed();
     let mut dice = Dice::new(seed);
-    let server = Server::new("10.77.1.0-10.77.250.255", "");
+    let server = Server::new("10.77.1.0-10.77.250.255");
     let relay = server.relay();
     let (mut running, _) = server.start();
     let clients = clients::generate(&relay, RELAY, ADDRESS, RATE, seed);

@@ -1,11 +1,12 @@
 //! Other people's clients and servers on the same wire: busybox's udhcpc, Kea's perfdhcp, dnsmasq.
 
+use super::clients;
 use super::server::{ADDRESS, Server};
 use crate::lab::child::{Child, run};
 use crate::lab::need::{self, Need};
 use crate::lab::netns::Host;
 use crate::lab::peers;
-use cordwainer::model::LeaseState;
+use cordwainer::model::{LeaseState, Mac};
 use std::time::Duration;
 
 const BUSYBOX: Need = Need::Program("busybox", "busybox-static");
@@ -50,7 +51,7 @@ fn udhcpc_gets_a_lease_and_the_same_one_after_release_and_restart() {
     if !need::all("udhcpc", &[need::NETWORK, &[BUSYBOX]]) {
         return;
     }
-    let server = Server::new("10.77.1.10-10.77.1.99", "");
+    let server = Server::new("10.77.1.10-10.77.1.99");
     let (client, other) = (server.net.host("c1", None), server.net.host("c2", None));
     let (mut running, _) = server.start();
     let first = udhcpc(&client, &[]);
@@ -81,7 +82,7 @@ fn perfdhcp_finds_no_address_twice() {
     if !need::all("perfdhcp", &[need::NETWORK, &[PERFDHCP]]) {
         return;
     }
-    let server = Server::new("10.77.1.0-10.77.20.255", "");
+    let server = Server::new("10.77.1.0-10.77.20.255");
     let relay = server.relay();
     let (_running, _) = server.start();
     let mut command = relay.command("perfdhcp");
@@ -110,7 +111,7 @@ fn it_does_not_start_beside_another_server_unless_told_to() {
     if !need::all("beside dnsmasq", &[need::NETWORK, &[need::DNSMASQ]]) {
         return;
     }
-    let server = Server::new("10.77.1.10-10.77.1.99", "");
+    let server = Server::new("10.77.1.10-10.77.1.99");
     let other = server.net.host("dns", Some("10.77.0.9/24"));
     let _dnsmasq = peers::plain_dhcp(&other);
     let mut refused = Child::start("cordwainer", &mut server.command(&[]));
@@ -130,7 +131,7 @@ fn an_interface_that_goes_and_comes_back_is_served_again() {
     if !need::all("interface", &[need::NETWORK, &[BUSYBOX]]) {
         return;
     }
-    let server = Server::new("10.77.1.10-10.77.1.99", "");
+    let server = Server::new("10.77.1.10-10.77.1.99");
     let client = server.net.host("c1", None);
     let (_running, _) = server.start();
     let address = udhcpc(&client, &[]);
@@ -147,4 +148,42 @@ fn an_interface_that_goes_and_comes_back_is_served_again() {
     net.ip(&["addr", "add", &format!("{ADDRESS}/16"), "dev", "br0"]);
     net.ip(&["link", "set", "p0", "master", "br0", "up"]);
     assert_eq!(udhcpc(&client, &["-t", "20", "-T", "1"]), address);
+}
+
+#[test]
+fn a_proxy_gives_the_boot_file_and_leaves_the_address_to_the_other_server() {
+    if !need::all("proxy", &[need::NETWORK, &[need::DNSMASQ, BUSYBOX]]) {
+        return;
+    }
+    let server = Server::proxy();
+    let mac: Mac = "52:54:00:00:00:50".parse().unwrap();
+    server.add_system("web1", mac);
+    let (machine, other) = (
+        server.net.host("c1", Some("10.77.0.50/24")),
+        server.net.host("dns", Some("10.77.0.9/24")),
+    );
+    let (_running, _) = server.start();
+    let mut rom = clients::pxe(&machine, mac, ADDRESS);
+    rom.wait_for_line(&format!("OFFER {ADDRESS} undionly.kpxe PXEClient 0.0.0.0"), PATIENCE);
+    rom.wait_for_line(&format!("ACK {ADDRESS} undionly.kpxe PXEClient 0.0.0.0"), PATIENCE);
+    // Who does not boot from the network has to do with the other server alone.
+    let _dnsmasq = peers::plain_dhcp(&other);
+    let client = server.net.host("c2", None);
+    let mut command = client.command("busybox");
+    command.args([
+        "udhcpc",
+        "-i",
+        "eth0",
+        "-f",
+        "-n",
+        "-q",
+        "-t",
+        "10",
+        "-T",
+        "2",
+        "-s",
+        "/bin/true",
+    ]);
+    let said = run("udhcpc", &mut command, PATIENCE);
+    assert!(said.contains("obtained from 10.77.0.9"), "{said}");
 }

@@ -2,10 +2,12 @@
 
 use crate::lab::child::Child;
 use crate::lab::netns::{Host, Net};
-use cordwainer::model::Lease;
-use cordwainer::store::{Folder, LiveDb};
+use cordwainer::inventory::{Row, RowChange};
+use cordwainer::model::{Lease, Mac};
+use cordwainer::store::{Folder, InventoryDb, LiveDb};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The server's address on every network here.
@@ -20,19 +22,43 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that gives out `pool` of 10.77.0.0/16, with more lines of the configuration.
-    pub fn new(pool: &str, more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = format!(
+    /// A server that gives out `pool` of 10.77.0.0/16.
+    pub fn new(pool: &str) -> Self {
+        Self::configured(&format!(
             "[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"authoritative\"\n[[subnet]]\nnetwork = \"10.77.0.0/16\"\n\
-             pool = \"{pool}\"\nrouter = \"{ADDRESS}\"\nlease = \"1h\"\nrelays = [\"{RELAY}\"]\n{more}\n"
-        );
+             pool = \"{pool}\"\nrouter = \"{ADDRESS}\"\nlease = \"1h\"\nrelays = [\"{RELAY}\"]\n"
+        ))
+    }
+
+    /// A proxy beside another server.
+    pub fn proxy() -> Self {
+        Self::configured("[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"proxy\"\n")
+    }
+
+    fn configured(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let loaders = folder.path().join("loaders");
+        std::fs::create_dir(&loaders).unwrap();
+        std::fs::write(loaders.join("undionly.kpxe"), "a loader").unwrap();
+        let config = format!("{config}[boot]\nloader_paths = [\"{}\"]\n", loaders.display());
         std::fs::write(folder.path().join("cordwainer.toml"), config).unwrap();
         std::fs::create_dir(folder.path().join("state")).unwrap();
         Self {
             net: Net::new(&[&format!("{ADDRESS}/16")]),
             folder,
         }
+    }
+
+    /// Puts a machine on record, before or while the server runs.
+    pub fn add_system(&self, name: &str, mac: Mac) {
+        let row = serde_json::json!({
+            "name": name, "profile": "p",
+            "interfaces": { "eth0": { "mac_address": mac } },
+        });
+        let system = Row::System(Arc::new(serde_json::from_value(row).unwrap()));
+        let folder = Folder::open(&self.state()).unwrap();
+        let mut db = InventoryDb::open(&folder).unwrap();
+        db.commit(|_| Ok(vec![RowChange::Put(system)])).unwrap();
     }
 
     /// The host with the relay's address.
