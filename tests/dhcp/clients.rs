@@ -108,6 +108,8 @@ fn run_pxe() {
     let (mac, server): (Mac, Ipv4Addr) = (mac.parse().unwrap(), server.parse().unwrap());
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).unwrap();
     socket.set_broadcast(true).unwrap();
+    // Without a default route the limited broadcast has no way but this.
+    socket2::SockRef::from(&socket).bind_device(Some(b"eth0")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let ask = |words: &Words, to: (Ipv4Addr, u16)| {
         let mut bytes = [0; 2048];

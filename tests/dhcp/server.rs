@@ -72,7 +72,7 @@ impl Server {
 
     /// The command that starts it.
     pub fn command(&self, options: &[&str]) -> Command {
-        let mut command = self.net.command(&std::env::var("DH_BIN").unwrap());
+        let mut command = self.net.command(env!("CARGO_BIN_EXE_cordwainer"));
         command.arg("--config").arg(self.folder.path().join("cordwainer.toml"));
         command.arg("--state").arg(self.state());
         command.arg("serve").args(options);
