@@ -42,7 +42,7 @@ pub fn backup(folder: &Folder, target: &Path, now: Timestamp) -> Result<(), Stor
     drop(InventoryDb::open(folder)?);
     drop(LiveDb::open_writer(folder)?);
     key::server_key(folder)?;
-    let partial = target.with_extension("partial");
+    let partial = beside(target, ".partial");
     if fs::symlink_metadata(target).is_ok() {
         return Err(StoreError::io(target, "make the backup")(
             ErrorKind::AlreadyExists.into(),
@@ -84,7 +84,7 @@ fn write_parts(folder: &Folder, partial: &Path, now: Timestamp) -> Result<(), St
             .map_err(&sql)
     };
     for (schema, _) in names() {
-        let image = partial.with_extension("image");
+        let image = beside(partial, ".image");
         empty(&image)?;
         let bytes = database::open(folder, schema)
             .and_then(|connection| copy(&connection, &image))
@@ -93,13 +93,21 @@ fn write_parts(folder: &Folder, partial: &Path, now: Timestamp) -> Result<(), St
         put(schema.file, &bytes?)?;
     }
     let key = folder.file(key::FILE);
-    put(
-        key::FILE,
-        &fs::read(&key).map_err(StoreError::io(&key, "read the key"))?,
-    )?;
+    let bytes = {
+        let _owner = folder.enter();
+        fs::read(&key).map_err(StoreError::io(&key, "read the key"))?
+    };
+    put(key::FILE, &bytes)?;
     transaction.commit().map_err(&sql)?;
     archive.close().map_err(|(_, error)| sql(error))?;
     sync(partial)
+}
+
+/// The path with more at its end.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }
 
 /// Makes an empty file for the owner only; one left over from before goes.

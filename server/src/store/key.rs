@@ -16,6 +16,7 @@ pub(super) const FILE: &str = "server.key";
 /// When it cannot be read or made, is somebody else's, or is not 32 bytes.
 pub fn server_key(folder: &Folder) -> Result<ServerKey, StoreError> {
     let path = folder.file(FILE);
+    let _owner = folder.enter();
     if !folder.has(FILE)? {
         let mut bytes = [0_u8; 32];
         getrandom::fill(&mut bytes).map_err(|error| StoreError::Io {

@@ -23,6 +23,8 @@ impl StateLock {
     /// [`StoreError::Locked`] when another process has it.
     pub fn take(folder: &Folder) -> Result<Self, StoreError> {
         let path = folder.file(FILE);
+        // Root must not be led by a link to write where only root may.
+        let _owner = folder.enter();
         if !folder.has(FILE)? {
             folder.make(FILE, |_| Ok(()))?;
         }
