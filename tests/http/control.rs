@@ -122,7 +122,7 @@ fn a_trace_tells_the_last_boot_and_follows_the_machine() {
             "{told}"
         );
         assert!(
-            told.contains("  stopped: no REQUEST for our offer in 89 s (1 DISCOVERs answered).\n"),
+            told.contains("  stopped: no REQUEST for our offer in 89 s (1 DISCOVER answered).\n"),
             "{told}"
         );
     }
@@ -245,5 +245,5 @@ fn the_status_shows_where_armed_machines_are_stuck() {
         (seen[0].system.as_str(), seen[0].stopped, seen[0].boots),
         ("web1", true, 1)
     );
-    assert_eq!(seen[0].step, "no REQUEST for our offer in 99 s (1 DISCOVERs answered)");
+    assert_eq!(seen[0].step, "no REQUEST for our offer in 99 s (1 DISCOVER answered)");
 }

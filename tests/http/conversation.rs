@@ -4,7 +4,10 @@ use super::{Lab, MAC, curl, curl_text, read_answer};
 use cordwainer::boot::{Effect, When};
 use cordwainer::event::What;
 use cordwainer::install::{Input, Stage};
+use cordwainer::inventory::Row;
+use cordwainer::model::Inherit;
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -329,4 +332,93 @@ fn the_counters_are_served() {
     ] {
         assert!(page.lines().any(|seen| seen == line), "{line} in\n{page}");
     }
+}
+
+#[test]
+fn the_machine_itself_gets_its_answer_file_once_it_is_noted_and_nobody_else_does() {
+    let lab = Lab::start();
+    let url = lab.url(&format!("i/{}/answer.cfg", lab.install.reveal()));
+    let status = || curl_text(&["-o", "/dev/null", "-w", "%{http_code}", &url]);
+    assert_eq!(status(), "404");
+    lab.record.on_link.store(true, Ordering::SeqCst);
+    let text = curl_text(&["-i", &url]);
+    assert!(
+        text.contains("\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n"),
+        "{text}"
+    );
+    let report = lab.report.reveal();
+    let base = lab.address.ip();
+    assert!(
+        text.ends_with(&format!("host=web1\nreport=http://{base}/r/{report}\n")),
+        "{text}"
+    );
+    let stored = lab.record.before.lock().unwrap().clone();
+    let [
+        Effect::Install {
+            when: When::Before,
+            act,
+        },
+    ] = stored.as_slice()
+    else {
+        panic!("{stored:?}");
+    };
+    assert_eq!(act.input, Input::AnswersFetched);
+    let event = lab.record.wait(|what| matches!(what, What::AnswerFile { .. }));
+    assert_eq!(event.system.unwrap().as_str(), "web1");
+    // Proxmox posts its facts for it; a HEAD tells the length and notes nothing.
+    assert!(curl_text(&["-d", "{}", &url]).starts_with("host=web1"));
+    assert!(curl_text(&["-I", &url]).contains("\r\nContent-Length: "));
+    assert_eq!(lab.record.before.lock().unwrap().len(), 2);
+    lab.record.disk_full.store(true, Ordering::SeqCst);
+    assert_eq!(status(), "503");
+    let events = format!("{:?}", lab.record.events());
+    assert!(!events.contains(lab.install.reveal()) && !events.contains(report));
+}
+
+#[test]
+fn a_template_that_cannot_be_rendered_is_named_to_the_admin_and_not_to_the_client() {
+    let lab = Lab::in_world(
+        |_| {},
+        |world| {
+            let mut inventory = (*world.inventory).clone();
+            let mut profile = (**inventory.profile("lab").unwrap()).clone();
+            profile.autoinstall = Inherit::Set("lab/broken.cfg".into());
+            inventory.put(Row::Profile(Arc::new(profile)));
+            world.inventory = Arc::new(inventory);
+        },
+    );
+    lab.record.on_link.store(true, Ordering::SeqCst);
+    let answer = lab.get(&format!("i/{}/broken.cfg", lab.install.reveal()));
+    assert!(
+        answer.starts_with("HTTP/1.1 500 ") && !answer.contains("no_such_thing"),
+        "{answer}"
+    );
+    let event = lab.record.wait(|what| matches!(what, What::TemplateBroken { .. }));
+    assert!(event.what.to_string().contains("lab/broken.cfg:2"), "{}", event.what);
+    assert!(lab.record.before.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_boot_script_of_an_armed_machine_is_a_claim_that_must_be_durable() {
+    let lab = Lab::start();
+    let url = lab.url("b/52-54-00-7c-1d-4f/ipxe");
+    // From another address than the machine's it boots from disk, and nothing is noted.
+    assert!(!curl_text(&[&url]).contains("vmlinuz"));
+    lab.record.on_link.store(true, Ordering::SeqCst);
+    lab.record.before.lock().unwrap().clear();
+    lab.record.disk_full.store(true, Ordering::SeqCst);
+    assert_eq!(curl_text(&["-o", "/dev/null", "-w", "%{http_code}", &url]), "503");
+    lab.record.disk_full.store(false, Ordering::SeqCst);
+    let script = curl_text(&[&url]);
+    assert!(
+        script.starts_with("#!ipxe\n") && script.contains("/d/lab/boot/vmlinuz"),
+        "{script}"
+    );
+    let stored = lab.record.before.lock().unwrap().clone();
+    assert!(
+        matches!(stored.as_slice(), [Effect::Install { act, .. }] if matches!(act.input, Input::Launch { mac: MAC, .. })),
+        "{stored:?}"
+    );
+    lab.record
+        .wait(|what| matches!(what, What::Script { gives, .. } if gives == "install lab"));
 }

@@ -4,7 +4,7 @@ mod control;
 mod conversation;
 mod files;
 
-use cordwainer::assets::{Asset, Assets};
+use cordwainer::assets::{Asset, Assets, Media, Template};
 use cordwainer::boot::{Effect, World};
 use cordwainer::config::Config;
 use cordwainer::event::metrics::Metrics;
@@ -34,6 +34,8 @@ pub struct Record {
     pub before: Mutex<Vec<Effect>>,
     pub after: Mutex<Vec<Effect>>,
     pub disk_full: AtomicBool,
+    /// True when the kernel says that whoever asks is the machine.
+    pub on_link: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -63,7 +65,7 @@ impl Worlds for Record {
     }
 
     fn neighbour(&self, _: Ipv4Addr) -> Option<Mac> {
-        None
+        self.on_link.load(Ordering::SeqCst).then_some(MAC)
     }
 }
 
@@ -126,7 +128,7 @@ fn world(root: &Path) -> World {
     inventory.put(Row::Profile(Arc::new(Profile {
         name: "lab".parse().unwrap(),
         parent: Parent::Distro("lab".parse().unwrap()),
-        autoinstall: Inherit::default(),
+        autoinstall: Inherit::Set("lab/answer.cfg".into()),
         autoinstall_meta: Dict::default(),
         kernel_options: Dict::default(),
         kernel_options_post: Dict::default(),
@@ -195,6 +197,28 @@ fn world(root: &Path) -> World {
         };
         assets.loaders.insert(name.into(), Arc::new(asset));
     }
+    let file = |path: &str| {
+        Ok(Asset {
+            path: root.join("tree").join(path),
+            size: 8,
+            modified: 0,
+        })
+    };
+    let media = Media {
+        kernel: file("boot/vmlinuz"),
+        initrd: vec![file("boot/initrd.img")],
+    };
+    assets.media.insert("lab".parse().unwrap(), Arc::new(media));
+    for (name, text) in [
+        ("lab/answer.cfg", "host={{ name }}\nreport={{ report_url }}\n"),
+        ("lab/broken.cfg", "one\n{{ no_such_thing }}\n"),
+    ] {
+        let template = Template {
+            text: text.into(),
+            origin: "a test".into(),
+        };
+        assets.templates.insert(name.into(), Arc::new(template));
+    }
     World {
         config: Arc::new(Config::default()),
         inventory: Arc::new(inventory),
@@ -212,6 +236,11 @@ impl Lab {
 
     /// Starts a server with changed options.
     pub fn with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::in_world(change, |_| {})
+    }
+
+    /// Starts a server in a changed world.
+    pub fn in_world(change: impl FnOnce(&mut Options), differ: impl FnOnce(&mut World)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         std::fs::create_dir_all(tree.join("boot")).unwrap();
@@ -221,7 +250,8 @@ impl Lab {
         std::fs::write(tree.join("empty"), b"").unwrap();
         std::fs::write(dir.path().join("secret"), b"secret").unwrap();
         std::os::unix::fs::symlink("../secret", tree.join("out")).unwrap();
-        let world = world(dir.path());
+        let mut world = world(dir.path());
+        differ(&mut world);
         let token = |kind| Token::derive(&world.key, &ArmId("a1".into()), kind);
         let (install, report) = (token(TokenKind::Install), token(TokenKind::Report));
         let metrics = Arc::new(Metrics::new());
@@ -232,6 +262,7 @@ impl Lab {
             before: Mutex::default(),
             after: Mutex::default(),
             disk_full: AtomicBool::new(false),
+            on_link: AtomicBool::new(false),
             metrics: metrics.clone(),
         });
         let mut options = Options::new(vec!["127.0.0.1:0".parse().unwrap()], vec![]);

@@ -68,6 +68,22 @@ impl Route {
         )
     }
 
+    /// True when the answer depends on whose the address is, so that the neighbour entry must be read. Tree files are left out: there
+    /// are thousands.
+    #[must_use]
+    pub const fn judges_address(&self) -> bool {
+        matches!(
+            self,
+            Self::Boot {
+                parsed: Parsed {
+                    ask: Ask::AnswerFile { .. } | Ask::Script(_),
+                    ..
+                },
+                ..
+            }
+        )
+    }
+
     /// True when answering means rendering a template, which takes long enough to be kept off the reactor.
     #[must_use]
     pub const fn renders(&self) -> bool {

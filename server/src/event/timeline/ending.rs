@@ -117,7 +117,9 @@ pub(super) fn ending(events: &[Event], machine: &Machine, now: Timestamp) -> End
     }
     let mut what = format!("{} in {}", wait.missing, span(since));
     if reached == Reached::Offered {
-        what.push_str(&format!(" ({} DISCOVERs answered)", offers(events)));
+        let offers = offers(events);
+        let plural = if offers == 1 { "" } else { "s" };
+        what.push_str(&format!(" ({offers} DISCOVER{plural} answered)"));
     }
     Ending::Stopped {
         what,

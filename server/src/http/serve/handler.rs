@@ -63,7 +63,7 @@ pub(super) async fn handle(
     let served = peer_v4.is_some_and(|peer| shared.options.serves(peer));
     let known = world.installs.sightings.contains_key(&peer) || world.installs.holders.contains_key(&peer);
     let ours = matches!(asked, Route::Boot { .. }) && served;
-    let neighbour = if ours && (asked.renders() || !known) {
+    let neighbour = if ours && (asked.judges_address() || !known) {
         shared.worlds.neighbour(peer)
     } else {
         None
