@@ -229,3 +229,31 @@ fn nothing_is_left_for_later() {
         }
     }
 }
+
+#[test]
+fn the_tree_of_crates_stays_small() {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates: BTreeSet<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert!(crates.len() > 50, "the list was not read");
+    assert!(crates.len() <= 260, "{} crates; at most 260 (DESIGN 7)", crates.len());
+}
