@@ -153,6 +153,8 @@ fn a_reader_follows_every_change_and_ends_with_the_same_inventory() {
         waits[waits.len() - 1]
     );
     let (fresh, _) = InventoryDb::open(&folder).unwrap().load().unwrap();
+    let (known, _) = reader.load().unwrap();
+    assert_eq!(known.systems().collect::<Vec<_>>(), fresh.systems().collect::<Vec<_>>());
     assert_eq!(seen.systems().collect::<Vec<_>>(), fresh.systems().collect::<Vec<_>>());
     assert_eq!(
         seen.profiles().collect::<Vec<_>>(),

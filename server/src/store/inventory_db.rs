@@ -144,6 +144,11 @@ impl InventoryDb {
         let newer = newer(&mut self.connection, &self.path, since)?;
         // Only now: a read that failed is tried again. What is committed meanwhile has another data version.
         self.polled = Some(current);
+        // What is known follows, or rows that nobody uses any more would stay in memory for as long as the daemon runs.
+        if let Some((inventory, version)) = self.known.as_mut().filter(|(_, version)| since <= *version) {
+            newer.rows.iter().cloned().for_each(|row| inventory.apply(row));
+            *version = newer.version;
+        }
         Ok((newer.version > since).then_some(newer))
     }
 
