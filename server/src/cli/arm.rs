@@ -23,6 +23,12 @@ pub(super) struct Wish {
 
 pub(super) fn arm(options: &args::Arm, desk: &Desk) -> Result<Ended, Failure> {
     let name = object::named(options.name.get())?;
+    if options.span.is_some_and(|span| span.0.is_zero()) {
+        return Err(Failure::usage(
+            "an arming of no length arms nothing",
+            "give --for a length of time like 30m or 4h",
+        ));
+    }
     let wish = Wish {
         span: options.span,
         again: options.again,
@@ -149,10 +155,8 @@ fn judge(world: &World, name: &Name) -> Result<Vec<String>, Failure> {
         return Err(refused("no layer names an answer file; give its profile one: cordwainer profile edit PROFILE --autoinstall TEMPLATE".to_owned()));
     };
     let text = render::answer_file(&answer, world).map_err(|error| {
-        refused(format!(
-            "its answer file does not render: {error}; cordwainer template edit {}",
-            answer.template.value
-        ))
+        let remedy = preview::remedy(&answer, &error.template, world);
+        refused(format!("its answer file does not render: {error}; {remedy}"))
     })?;
     if !render::leaves_login(&answer, world, &text) {
         return Err(refused(

@@ -73,13 +73,18 @@ pub(super) fn no_template(kind: Kind, name: &str) -> Failure {
 /// The text of an answer file, or what is wrong with its template.
 pub(super) fn rendered(answer: &AnswerFile, world: &World) -> Result<String, Failure> {
     render::answer_file(answer, world).map_err(|error| {
-        let remedy = if world.assets.templates.contains_key(&answer.template.value) {
-            format!("cordwainer template edit {}", error.template)
-        } else {
-            missing_template(&answer.template.value, world)
-        };
+        let remedy = remedy(answer, &error.template, world);
         Failure::said(error, remedy)
     })
+}
+
+/// What to do about a template that does not render.
+pub(super) fn remedy(answer: &AnswerFile, template: &str, world: &World) -> String {
+    if world.assets.templates.contains_key(&answer.template.value) {
+        format!("cordwainer template edit {template}")
+    } else {
+        missing_template(&answer.template.value, world)
+    }
 }
 
 /// Where a template that is not there would have to be.

@@ -9,6 +9,8 @@ use crate::daemon;
 use crate::event::log::{self, LogOptions};
 
 pub(super) fn run(options: &Serve, settings: Settings, printer: Printer) -> Result<Ended, Failure> {
+    // Whatever the daemon makes in its state folder is for its own user, also where no unit says so.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let level = match (printer.quiet, printer.verbose) {
         (true, _) => "warn",
         (false, 0) => "info",

@@ -159,7 +159,7 @@ pub enum Refused {
     #[error("profile `{0}` would be its own ancestor; choose another parent")]
     Cycle(Name),
     /// The arming is refused.
-    #[error("system `{name}` is not armed: {why}")]
+    #[error("system `{name}` was not armed: {why}")]
     NotArmed {
         /// The system.
         name: Name,
