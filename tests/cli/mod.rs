@@ -1,6 +1,8 @@
 //! The command line as an admin meets it: the real binary, a state folder of its own, its exit codes, words and JSON.
 
+mod daemon;
 mod sample_documents;
+mod secrets;
 mod systemd;
 mod templates;
 mod transcript;
