@@ -44,10 +44,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => exit::end(run(cli)),
         Err(error) => {
-            // Help and version are data; everything else is an error. A reader that went away is no failure.
-            let printed = error.print();
-            let code = u8::try_from(error.exit_code()).unwrap_or(2);
-            ExitCode::from(if printed.is_err() { 0 } else { code })
+            // Help and version are data, with exit code 0; everything else is an error. A reader that went away is no failure.
+            drop(error.print());
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
     }
 }

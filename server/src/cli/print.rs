@@ -109,6 +109,16 @@ pub fn to_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// What moves a terminal's cursor up by `lines` and clears from there on.
+#[must_use]
+pub fn back(lines: usize) -> String {
+    if lines == 0 {
+        String::new()
+    } else {
+        format!("\u{1b}[{lines}A\u{1b}[J")
+    }
+}
+
 /// True when a person reads standard error, and colour is welcome there.
 #[must_use]
 pub fn errors_to_terminal() -> bool {

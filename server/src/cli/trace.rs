@@ -5,10 +5,10 @@ use super::args::Trace;
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::explain::{Machine as Asked, armed, machine};
-use super::link;
-use crate::event::Event;
+use super::{link, print};
 use crate::event::control::{Answer, Client};
-use crate::event::timeline::{Machine, last_boot, timeline};
+use crate::event::timeline::{Line, Machine, last_boot, timeline};
+use crate::event::{Event, What};
 use crate::inventory::Inventory;
 use crate::store::clock;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -37,49 +37,93 @@ fn live(client: &Client, word: &str, follow: bool, desk: &Desk) -> Result<Ended,
     let broken = |error| Failure::said(error, "");
     let mut about = Machine::default();
     let mut events: Vec<Event> = Vec::new();
-    let mut printed = 0_usize;
-    let mut following = false;
+    let mut shown: Option<Shown> = None;
     for answer in client.trace(word, follow).map_err(broken)? {
         match answer.map_err(broken)? {
             Answer::Machine(machine) => about = *machine,
-            Answer::Event(event) if following && desk.printer.json => desk.printer.json_line(&event)?,
-            Answer::Event(event) => {
-                events.push(*event);
-                if following {
-                    printed = show_new(&events, &about, printed, desk)?;
+            Answer::Event(event) => match &mut shown {
+                Some(_) if desk.printer.json => desk.printer.json_line(&event)?,
+                Some(shown) => {
+                    events.push(*event);
+                    shown.update(&events, &about, desk)?;
                 }
-            }
+                None => events.push(*event),
+            },
             Answer::Past => {
-                following = true;
+                let mut now = Shown::default();
                 if desk.printer.json {
                     for event in &events {
                         desk.printer.json_line(event)?;
                     }
                 } else {
-                    let told = timeline(&events, &about, clock::wall());
-                    desk.printer.line(&told.heading)?;
-                    printed = show_new(&events, &about, 0, desk)?;
+                    desk.printer.line(timeline(&events, &about, clock::wall()).heading)?;
+                    now.update(&events, &about, desk)?;
                 }
+                shown = Some(now);
             }
             Answer::Dropped(count) => desk.printer.note(format!("  ({count} events were too fast to show)")),
             Answer::Seen(_) | Answer::Live(_) | Answer::Error(_) => {}
         }
     }
-    if following {
+    if shown.is_some() {
         return Ok(Ended::Well);
     }
     show(&events, &about, desk)
 }
 
-/// Prints the lines of a followed boot that are final: the last may still change, as a transfer's progress does.
-fn show_new(events: &[Event], about: &Machine, printed: usize, desk: &Desk) -> Result<usize, Failure> {
-    let told = timeline(last_boot(events), about, clock::wall());
-    // Another boot began: its lines start anew.
-    let printed = if told.lines.len() < printed { 0 } else { printed };
-    for line in told.lines.iter().skip(printed) {
-        desk.printer.line(line)?;
+/// The lines of a followed boot that are printed already.
+#[derive(Default)]
+struct Shown {
+    lines: Vec<Line>,
+    /// How many events the boots before this one had.
+    done: usize,
+}
+
+impl Shown {
+    /// Prints what is new. A line may still change: a transfer's progress becomes its end, a repeat is counted. On a terminal it is
+    /// drawn over; elsewhere progress waits until the transfer has ended.
+    fn update(&mut self, events: &[Event], about: &Machine, desk: &Desk) -> Result<(), Failure> {
+        let boot = last_boot(events);
+        let done = events.len().saturating_sub(boot.len());
+        if done != self.done {
+            if !self.lines.is_empty() {
+                desk.printer.line("")?;
+            }
+            *self = Self {
+                lines: Vec::new(),
+                done,
+            };
+        }
+        let draws = print::to_terminal();
+        let mut lines = timeline(boot, about, clock::wall()).lines;
+        let under_way = boot
+            .last()
+            .is_some_and(|event| matches!(event.what, What::HttpProgress { .. } | What::TftpProgress { .. }));
+        if under_way && !draws {
+            lines.pop();
+        }
+        let same = self
+            .lines
+            .iter()
+            .zip(&lines)
+            .take_while(|(old, new)| {
+                if draws {
+                    old == new
+                } else {
+                    (old.at, &old.text) == (new.at, &new.text)
+                }
+            })
+            .count();
+        if draws {
+            let over = self.lines.len().saturating_sub(same);
+            desk.printer.data(&print::back(over))?;
+        }
+        for line in lines.iter().skip(same) {
+            desk.printer.line(line)?;
+        }
+        self.lines = lines;
+        Ok(())
     }
-    Ok(told.lines.len())
 }
 
 fn show(events: &[Event], about: &Machine, desk: &Desk) -> Result<Ended, Failure> {
