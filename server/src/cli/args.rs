@@ -178,7 +178,7 @@ pub struct Import {
     /// Answer-file template of the new profile
     #[arg(long, visible_alias = "kickstart", value_name = "TEMPLATE")]
     pub autoinstall: Option<String>,
-    /// Where installers get packages, when the tree holds none: http://deb.debian.org/debian
+    /// Where installers get packages, when the tree holds none, like `http://deb.debian.org/debian`
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
     /// More kernel arguments for the installer

@@ -1,6 +1,6 @@
 //! What admins type: one file per noun, one definition of every option ([`args`]), one printer, one end.
 //!
-//! Works with the daemon up or down. Never prints but through [`print`], never decides what [`crate::inventory::edit`] or
+//! Works with the daemon up or down. Never prints but through [`mod@print`], never decides what [`crate::inventory::edit`] or
 //! [`crate::boot::decide`] decide.
 
 pub mod args;
