@@ -363,6 +363,7 @@ fn where_no_transfer_follows_the_next_discover_gets_the_other_form() {
     let sighting = Sighting {
         mac: mac(1),
         firmware: None,
+        loader: false,
         at: site.now.plus(std::time::Duration::from_millis(200)),
     };
     Arc::make_mut(&mut site.world.installs)

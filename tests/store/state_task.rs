@@ -240,6 +240,7 @@ fn sightings_are_published_and_need_no_disk() {
         mac: lease(1).mac,
         address: lease(1).address,
         firmware: None,
+        loader: false,
     };
     now_or_never(lab.task.before(vec![seen])).unwrap();
     assert_eq!(

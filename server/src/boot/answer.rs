@@ -47,6 +47,8 @@ pub enum Effect {
         address: Ipv4Addr,
         /// Its firmware, when told.
         firmware: Option<Firmware>,
+        /// True when a loader of ours was fetched.
+        loader: bool,
     },
 }
 

@@ -369,6 +369,7 @@ impl<'a> Asking<'a> {
             mac,
             address,
             firmware: self.packet.firmware(),
+            loader: false,
         }
     }
 

@@ -312,9 +312,21 @@ fn job(packet: Packet, port: Arc<Port>, link: Arc<Link>, shared: Arc<Shared>) ->
         let mut outcome = respond(&world, &link, &mut live.leases, &packet, now);
         for effect in std::mem::take(&mut outcome.effects) {
             match effect {
-                Effect::Seen { mac, address, firmware } => {
-                    let sighting = Sighting { mac, firmware, at: now };
-                    live.installs.sightings.insert(address, sighting);
+                Effect::Seen {
+                    mac,
+                    address,
+                    firmware,
+                    loader,
+                } => {
+                    live.installs.saw(
+                        address,
+                        Sighting {
+                            mac,
+                            firmware,
+                            loader,
+                            at: now,
+                        },
+                    );
                 }
                 // A boot file claims nothing; only a script, a file or a report does.
                 Effect::Install { .. } => {}

@@ -127,6 +127,8 @@ pub struct Sighting {
     pub mac: Mac,
     /// Its firmware as it said.
     pub firmware: Option<Firmware>,
+    /// True when it fetched one of our loaders since it was first seen.
+    pub loader: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -154,6 +156,17 @@ impl Installs {
             .insert(installation.arm.clone(), installation.system.clone());
         self.by_system
             .insert(installation.system.clone(), Arc::new(installation));
+    }
+
+    /// Notes a machine's boot exchange from `address`. What it said of itself before is kept until it says otherwise.
+    pub fn saw(&mut self, address: Ipv4Addr, seen: Sighting) {
+        let known = self.sightings.get(&address).filter(|known| known.mac == seen.mac);
+        let seen = Sighting {
+            firmware: seen.firmware.or_else(|| known.and_then(|known| known.firmware)),
+            loader: seen.loader || known.is_some_and(|known| known.loader),
+            ..seen
+        };
+        self.sightings.insert(address, seen);
     }
 
     /// The installation of an arming, if it is its machine's latest.

@@ -7,7 +7,7 @@ use super::{Folder, StoreError};
 use crate::install::Installation;
 use crate::model::{Lease, LeaseState, Mac, Timestamp};
 use crate::ports::LiveRow;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Transaction, params};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,19 @@ impl LiveDb {
             .pragma_update(None, "query_only", "ON")
             .map_err(StoreError::sql(&db.path))?;
         Ok(db)
+    }
+
+    /// A second connection to the same file, for checkpoints beside the one that writes.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn aside(&self) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(StoreError::sql(&self.path))?;
+        Ok(Self {
+            connection,
+            path: self.path.clone(),
+        })
     }
 
     fn wrong(&self, source: rusqlite::Error) -> StoreError {

@@ -13,7 +13,7 @@ use crate::ports::{BoxFuture, Class, Commit, Effects, Events, Job, Live, LiveRow
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -89,7 +89,16 @@ impl StateTask {
         let (queue, jobs) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
         let path = db.path().to_owned();
+        let aside = db.aside()?;
+        let (wrote, writes) = sync_channel::<()>(1);
+        // Ends when the worker, which holds the sender, does.
+        std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || writes.iter().for_each(|()| aside.checkpoint()))
+            .map_err(StoreError::io(&path, "start the thread that checkpoints it"))?;
         let worker = Worker {
+            wrote,
+            written: false,
             live,
             db,
             clock,
@@ -197,6 +206,10 @@ struct Worker {
     events: Arc<dyn Events>,
     ticked: Timestamp,
     swept: Timestamp,
+    /// Wakes the thread that moves the WAL into the database, so that nobody here waits for it.
+    wrote: SyncSender<()>,
+    /// Something was written since it was last woken.
+    written: bool,
 }
 
 impl Worker {
@@ -207,7 +220,6 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let idle = first.is_none();
             let batch: Vec<Queued> = first
                 .into_iter()
                 .chain(jobs.try_iter().take(BATCH.saturating_sub(1)))
@@ -218,9 +230,6 @@ impl Worker {
             if now.since(self.ticked) >= TICK {
                 self.ticked = now;
                 self.tick(now);
-            }
-            if idle {
-                self.db.checkpoint();
             }
         }
         self.db.checkpoint();
@@ -299,6 +308,7 @@ impl Worker {
         if rows.is_empty() {
             return Ok(());
         }
+        self.written = true;
         let rows: Vec<&LiveRow> = rows.iter().collect();
         let result = self.db.write(&rows);
         self.judge(result)
@@ -325,6 +335,10 @@ impl Worker {
     }
 
     fn tick(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.written) {
+            // A checkpoint that still runs will find these pages too, or the next one does.
+            let _still_at_it = self.wrote.try_send(());
+        }
         if self.live.read_only {
             let result = self.db.probe(now);
             drop(self.judge(result));
@@ -428,17 +442,19 @@ fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, 
     let mut events = Vec::new();
     for effect in effects {
         match effect {
-            Effect::Seen { mac, address, firmware } => {
-                let known = live.installs.sightings.get(address).filter(|seen| seen.mac == *mac);
-                let firmware = firmware.or_else(|| known.and_then(|seen| seen.firmware));
-                live.installs.sightings.insert(
-                    *address,
-                    Sighting {
-                        mac: *mac,
-                        firmware,
-                        at: now,
-                    },
-                );
+            Effect::Seen {
+                mac,
+                address,
+                firmware,
+                loader,
+            } => {
+                let seen = Sighting {
+                    mac: *mac,
+                    firmware: *firmware,
+                    loader: *loader,
+                    at: now,
+                };
+                live.installs.saw(*address, seen);
             }
             Effect::Install { when, act } => {
                 let before = live.installs.by_system.get(&act.arm.system).cloned();

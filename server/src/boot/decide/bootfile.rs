@@ -68,7 +68,12 @@ fn for_ipxe(deciding: &mut Deciding<'_>, mac: Mac, firmware: Option<Firmware>) -
         return BootFile::Url(format!("{}/{script}", deciding.base_url()));
     }
     // Once: our own loader can HTTP; if an iPXE without HTTP is still there afterwards, it gets the script by TFTP.
-    let had_loader = deciding.world.installs.sightings.values().any(|seen| seen.mac == mac);
+    let had_loader = deciding
+        .world
+        .installs
+        .sightings
+        .values()
+        .any(|seen| seen.mac == mac && seen.loader);
     if !had_loader
         && let Some(firmware) = firmware
         && let BootFile::Tftp { file, server } = for_firmware(deciding, mac, firmware)

@@ -23,6 +23,7 @@ pub(super) fn loader(deciding: &mut Deciding<'_>, name: &str) -> Answer {
                     mac,
                     address,
                     firmware: deciding.facts.firmware,
+                    loader: true,
                 });
             }
             Answer::Loader(asset)
@@ -146,7 +147,7 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
         return deciding.not_found("wrong address", "the request has no address to judge");
     };
     match deciding.owns_address(mac, peer, installation.bound) {
-        Ok(why) => deciding.trace.passed("binding", why),
+        Ok(why) => deciding.trace.held("binding", why),
         Err(why) => return deciding.not_found("wrong address", why),
     }
     let resolved = match inventory::resolve_system(&deciding.world.inventory, installation.system.as_str()) {

@@ -29,7 +29,7 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
         // Only `explain` asks without an address; it drops the effects.
         None => deciding.trace.passed("binding", "no address to judge"),
         Some(peer) => match deciding.owns_address(mac, peer, None) {
-            Ok(why) => deciding.trace.passed("binding", why),
+            Ok(why) => deciding.trace.held("binding", why),
             Err(why) => return local(deciding, dialect, "wrong address", why),
         },
     }
@@ -260,17 +260,19 @@ fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, arm: &Arm, sy
     ];
     let layer = Layer::Signature(name.clone());
     args.split_whitespace()
-        .map(|word| {
-            let word = fill(word, &values);
-            let (key, value) = match word.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (word, None),
+        .filter_map(|word| {
+            let filled = fill(word, &values);
+            let (key, value) = match filled.split_once('=') {
+                // A machine without a domain, say: no option is better than an empty one.
+                Some((_, "")) if !word.ends_with('=') => return None,
+                Some((key, value)) => (key.to_owned(), Some(vec![value.to_owned()])),
+                None => (filled, None),
             };
-            Entry {
+            Some(Entry {
                 key,
-                values: value.map(|value| vec![value]),
+                values: value,
                 layer: layer.clone(),
-            }
+            })
         })
         .collect()
 }
