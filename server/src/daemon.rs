@@ -1,7 +1,9 @@
 //! `cordwainer serve`: the only file that wires everything. Binds first, loads, says READY, then serves until told to stop.
 //!
 //! A task that dies ends the process: there is no half-alive server. A missing kernel, loader or template never does.
+#![expect(clippy::disallowed_methods, reason = "starts every task")]
 
+mod heartbeat;
 mod inventory_watch;
 mod snapshots;
 
@@ -103,9 +105,19 @@ pub fn serve(config: Config, options: Options) -> Result<(), DaemonError> {
 async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     let mut stops = Stops::new().map_err(DaemonError::Runtime)?;
     let folder = Folder::open(&config.state)?;
-    let _lock = StateLock::take(&folder)?;
+    let absent = heartbeat::absent(folder.path());
+    let lock = StateLock::take(&folder)?;
     let key = store::server_key(&folder)?;
     let clock = Clock::start();
+    for done in store::migrate(&folder, &lock, clock.now())? {
+        tracing::info!(
+            "{} went from schema {} to {}; the copy of before is {}",
+            done.file.display(),
+            done.from,
+            done.to,
+            done.copy.display()
+        );
+    }
     let metrics = Arc::new(Metrics::new());
     let sink = Sink::open(
         Some(config.state.join("events.db")),
@@ -119,7 +131,9 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         (DhcpMode::Off, true) => Vec::new(),
         _ => dhcp::links::served(&config)?,
     };
-    if config.dhcp == DhcpMode::Authoritative && !options.own_this_subnet {
+    let authoritative = config.dhcp == DhcpMode::Authoritative;
+    let just_here = absent.is_some_and(|absent| absent < heartbeat::JUST_HERE);
+    if authoritative && !options.own_this_subnet && !just_here {
         alone(&links, &events, clock).await?;
     }
 
@@ -210,6 +224,14 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         stopped.clone(),
     );
     parts.spawn(part("inventory watch", watch));
+    let alive = heartbeat::run(folder.path().to_owned(), stopped.clone());
+    parts.spawn(part("heartbeat", never_fails(alive)));
+    if authoritative && !options.own_this_subnet && just_here {
+        // We served here a moment ago: machines wait, so the look for another server must not make them wait longer.
+        tokio::spawn(look_around(links.clone(), events.clone(), clock));
+    }
+    let state_ended = tokio::task::spawn_blocking(move || drop(state_thread.join()));
+    tokio::pin!(state_ended);
     parts.spawn(part("control socket", never_fails(control.run(stopped.clone()))));
     parts.spawn(part(
         "watchdog",
@@ -222,6 +244,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     let ended = tokio::select! {
         () = stops.first() => Ok(()),
         Some(died) = parts.join_next() => Err(died),
+        _ = &mut state_ended => Err(Ok(("the state task", Err("its thread ended".to_owned())))),
     };
     events.emit(now(clock, What::Stopping));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
@@ -248,7 +271,9 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     parts.shutdown().await;
     // The state task ends when its last handle is gone: everything queued is on disk then.
     drop((state, worlds, snapshots));
-    drop(tokio::task::spawn_blocking(move || drop(state_thread.join())).await);
+    if result.is_ok() {
+        drop(tokio::time::timeout(Duration::from_secs(10), state_ended).await);
+    }
     sink.close();
     result
 }
@@ -323,6 +348,13 @@ async fn alone(links: &[Link], events: &Arc<dyn Events>, clock: Clock) -> Result
         }
     }
     Ok(())
+}
+
+/// Tells of another server that came while we were away.
+async fn look_around(links: Vec<Link>, events: Arc<dyn Events>, clock: Clock) {
+    if let Err(error) = alone(&links, &events, clock).await {
+        tracing::warn!("{error}");
+    }
 }
 
 /// Networks whose machines are served: the interfaces', every subnet, and what the admin allows beside (DESIGN 5).

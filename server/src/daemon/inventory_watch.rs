@@ -58,6 +58,10 @@ pub(super) async fn run(
                     (polled.version, rows)
                 })
             });
+            if look && !changed {
+                // This connection polls for ever, so it is the one that must move the WAL.
+                db.checkpoint();
+            }
             if changed || look {
                 let assets = watcher.look(&shared.inventory.load());
                 shared.assets.store(Arc::new(assets));

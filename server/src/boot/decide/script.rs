@@ -196,18 +196,21 @@ fn options(
     mac: Mac,
 ) -> (Vec<Entry>, Vec<inventory::Removed>) {
     let own = &resolved.kernel_options;
-    let mut entries = signature_options(deciding, resolved, arm, system, mac);
-    entries.retain(|entry| !own.entries.iter().any(|own| own.key == entry.key));
-    let (gone, kept): (Vec<Entry>, Vec<Entry>) = entries
-        .into_iter()
-        .partition(|entry| own.removed.iter().any(|removed| removed.key == entry.key));
     let mut removed = own.removed.clone();
-    for entry in gone {
-        for removal in removed.iter_mut().filter(|removal| removal.key == entry.key) {
-            removal.set_by = entry.layer.clone();
+    let mut entries = Vec::new();
+    for entry in signature_options(deciding, resolved, arm, system, mac) {
+        if own.entries.iter().any(|own| own.key == entry.key) {
+            continue;
+        }
+        match resolved.kernel_option_deleted_by(&entry.key) {
+            None => entries.push(entry),
+            Some(removed_by) => removed.push(inventory::Removed {
+                key: entry.key,
+                set_by: entry.layer,
+                removed_by,
+            }),
         }
     }
-    let mut entries = kept;
     entries.extend(own.entries.iter().cloned());
     (entries, removed)
 }
