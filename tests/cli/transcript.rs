@@ -1,6 +1,6 @@
 //! Whole sessions against golden transcripts: every line typed, what came back on both channels, the exit code.
 //!
-//! `CORDWAINER_BLESS=1` writes what happened into the golden files; read the difference before you keep it.
+//! `UPDATE_GOLDEN=1` writes what happened into the golden files; read the difference before you keep it.
 
 use super::Session;
 use std::path::Path;
@@ -139,7 +139,7 @@ fn play(session: &Session, name: &str) {
             happened.push_str(&format!("[{}]\n", ran.code));
         }
     }
-    if std::env::var("CORDWAINER_BLESS").as_deref() == Ok("1") {
+    if std::env::var("UPDATE_GOLDEN").as_deref() == Ok("1") {
         std::fs::write(&path, &happened).unwrap();
         return;
     }
