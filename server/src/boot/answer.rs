@@ -181,7 +181,7 @@ pub struct MenuEntry {
 }
 
 /// One answer file to render, with all that its template may see. Holding it is the right to see secrets: only
-/// [`super::decide`] makes one for a client, after the token and the address were judged.
+/// [`super::decide()`] makes one for a client, after the token and the address were judged.
 #[derive(Debug, Clone)]
 pub struct AnswerFile {
     /// The machine with all that it inherits.

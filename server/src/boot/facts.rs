@@ -111,7 +111,7 @@ pub enum Ask {
     Unknown(String),
 }
 
-/// One question to [`super::decide`].
+/// One question to [`super::decide()`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Who asks.

@@ -1,6 +1,6 @@
 //! HTTP: boot scripts, kernels, initrds, install trees and answer files go out, reports of installers come in.
 //!
-//! [`respond`] is the pure half, from a request to a reply. [`Server`] moves the bytes; nothing else here touches the world.
+//! [`respond()`] is the pure half, from a request to a reply. [`Server`] moves the bytes; nothing else here touches the world.
 
 pub mod content_type;
 pub mod listing;

@@ -164,7 +164,7 @@ impl Inventory {
         self.arms.remove(name);
     }
 
-    /// Takes in what [`edit`] or a poll of the store gave.
+    /// Takes in what [`edit()`] or a poll of the store gave.
     pub fn apply(&mut self, change: RowChange) {
         match change {
             RowChange::Put(row) => self.put(row),

@@ -1,4 +1,4 @@
-//! One request: facts gathered, [`respond`] asked, effects made durable, the reply sent.
+//! One request: facts gathered, [`respond()`] asked, effects made durable, the reply sent.
 #![allow(clippy::disallowed_methods, reason = "IO: one request on its way through the shell")]
 
 use super::Shared;

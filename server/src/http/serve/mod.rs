@@ -1,4 +1,4 @@
-//! Moves the bytes of HTTP: connections, deadlines, files. What is answered is decided by [`super::respond`].
+//! Moves the bytes of HTTP: connections, deadlines, files. What is answered is decided by [`super::respond()`].
 //!
 //! HTTP/1.1 over hyper with title-case header names: GRUB compares `Content-Length: ` byte for byte. Always a `Content-Length`, never
 //! an empty header value (EDK2 locks up on one), never a close that the client did not ask for.
