@@ -33,7 +33,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Takes the effects of decisions to the state task.
 pub trait Effects: Send + Sync + 'static {
-    /// Resolves when `effects` are on disk and in the published view.
+    /// Resolves when `effects` are on disk and in the published view. An error also when the installation has moved on since they were
+    /// decided, so that the installer or a secret must not leave; the view then says what is true, and can be asked again.
     fn before(&self, effects: Vec<Effect>) -> BoxFuture<'_, Result<(), NotDurable>>;
     /// Hands `effects` over; they hold soon.
     fn after(&self, effects: Vec<Effect>);

@@ -220,6 +220,27 @@ fn an_installation_goes_its_way_and_says_so_once() {
 }
 
 #[test]
+fn what_was_overtaken_opens_nothing() {
+    let lab = lab(PATIENCE);
+    let say = |input: Input| now_or_never(lab.task.before(install(When::Before, input)));
+    say(launch()).unwrap();
+    say(Input::Reached(Stage::Partitioning)).unwrap();
+    let view = lab.task.view();
+    let standing = || (**view.load().by_system.get("web1").unwrap()).clone();
+    let before = standing();
+    // Decided while nothing was partitioned, about to leave now.
+    let refused = say(launch()).unwrap_err();
+    assert!(refused.to_string().contains("web1 is installing by now"), "{refused}");
+    assert_eq!(standing(), before);
+    say(Input::Done).unwrap();
+    assert!(say(Input::AnswersFetched).is_err());
+    assert!(say(launch()).is_err());
+    // A report that comes twice is no refusal: its sender is answered as before.
+    say(Input::Done).unwrap();
+    assert_eq!(standing().state, State::Installed);
+}
+
+#[test]
 fn a_silent_installer_fails_by_the_watchdog() {
     let lab = lab(Duration::from_millis(50));
     now_or_never(lab.task.before(install(When::Before, launch()))).unwrap();

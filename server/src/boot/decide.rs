@@ -33,6 +33,19 @@ pub fn decide(world: &World, request: &Request) -> Decision {
     }
 }
 
+/// True while the armings that `effects` open are still the machines' own and in force: what was decided a while ago may be sent.
+/// Whether the installation itself has moved on meanwhile, the state task judges.
+#[must_use]
+pub fn still_stands(world: &World, effects: &[Effect]) -> bool {
+    effects.iter().all(|effect| match effect {
+        Effect::Install { act, .. } if act.input.opens() => world
+            .inventory
+            .arm(act.arm.system.as_str())
+            .is_some_and(|arm| arm.id == act.arm.id && arm.is_in_force(world.now)),
+        Effect::Install { .. } | Effect::Seen { .. } => true,
+    })
+}
+
 /// One decision on its way: what it looks at, and what it has gathered.
 struct Deciding<'a> {
     world: &'a World,

@@ -11,7 +11,7 @@ pub mod quirks;
 mod trace;
 
 pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, Script, When};
-pub use decide::decide;
+pub use decide::{decide, still_stands};
 pub use facts::{Ask, Facts, FoundBy, Ipxe, Request, recognise};
 pub use preview::preview;
 pub use trace::{Rule, Trace};

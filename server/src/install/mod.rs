@@ -181,7 +181,7 @@ impl Installs {
 pub fn state(arm: Option<&Arm>, installation: Option<&Installation>, now: Timestamp) -> State {
     match (arm, installation) {
         (Some(arm), Some(installation)) if installation.arm == arm.id => installation.state,
-        (Some(arm), _) if now < arm.until => State::Armed,
+        (Some(arm), _) if arm.is_in_force(now) => State::Armed,
         // A lapsed or withdrawn arming leaves what the last installation came to; one that never ended is over.
         (_, Some(installation)) if !installation.state.is_open() => installation.state,
         (None, Some(_)) => State::Failed,

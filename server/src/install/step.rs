@@ -44,6 +44,14 @@ pub struct Act {
     pub input: Input,
 }
 
+impl Input {
+    /// True when the reply that this input came with must not leave if the input was refused: it carries the installer, or secrets.
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        matches!(self, Self::Launch { .. } | Self::AnswersFetched)
+    }
+}
+
 /// True when handing out the installer at `now` would start another attempt, rather than repeat the script of the same boot.
 #[must_use]
 pub fn is_new_attempt(installation: &Installation, now: Timestamp) -> bool {
@@ -93,6 +101,8 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
         return None;
     }
     match input {
+        // Judged once more: between the decision and now, partitioning may have begun, or the arming run out.
+        Input::Launch { .. } if !arm.is_in_force(now) || !may_launch(before, now) => return None,
         Input::Launch { mac, address } => {
             if after.attempts == 0 || is_new_attempt(&after, now) {
                 after.attempts = after.attempts.saturating_add(1);
@@ -243,6 +253,9 @@ mod tests {
     fn past_partitioning_nothing_is_launched_again() {
         let seen = run(&[(1, launch()), (2, Input::Reached(Stage::Partitioning))]);
         assert!(!may_launch(Some(&seen), Timestamp(3)));
+        // A script that was decided before and is only about to leave now.
+        assert_eq!(step(&arm(), Some(&seen), &launch(), Timestamp(3)), None);
+        assert_eq!(step(&arm(), None, &launch(), arm().until), None);
         let held = step(&arm(), Some(&seen), &Input::BootedAgain, Timestamp(4)).unwrap();
         assert_eq!(held.state, State::Held);
         let done = step(&arm(), Some(&held), &Input::Done, Timestamp(5)).unwrap();

@@ -3,6 +3,7 @@
 use super::{Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Names one arming for ever; both tokens derive from it. Lower-case letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,6 +31,30 @@ pub struct Arm {
     pub until: Timestamp,
     /// Who armed it.
     pub by: String,
+}
+
+/// How far the clocks of the admin's command and of the daemon may lie apart: the daemon's follows no step of the wall clock.
+const SKEW: Duration = Duration::from_secs(300);
+
+impl Arm {
+    /// True while a machine may be installed by it: not lapsed, and not from the future. A clock that went back (a dead battery, a
+    /// restored image) would otherwise bring a lapsed arming back to life, and wipe a machine that nobody armed.
+    #[must_use]
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        now < self.until && self.at <= now.plus(SKEW)
+    }
+
+    /// Why it is not in force at `now`, in a sentence.
+    #[must_use]
+    pub fn why_not(&self, now: Timestamp) -> String {
+        if now >= self.until {
+            return format!("the arming of {} ran out at {}", self.system, self.until);
+        }
+        format!(
+            "the arming of {} is of {}, which is still to come by the server's clock ({now}); set the clock, restart cordwainer, and arm again",
+            self.system, self.at
+        )
+    }
 }
 
 /// RFC 4648 base32 in lower case without padding.

@@ -144,12 +144,15 @@ impl StateTask {
     fn effects_job(&self, effects: Vec<Effect>, done: impl FnOnce(Result<(), NotDurable>) + Send + 'static) -> Job {
         let sink = self.events.clone();
         Box::new(move |live, now| {
-            let (rows, events) = apply(live, &effects, now);
+            let Applied { rows, events, refused } = apply(live, &effects, now);
             let then: Then = Box::new(move |result| {
                 if result.is_ok() {
                     events.into_iter().for_each(|event| sink.emit(event));
                 }
-                done(result);
+                done(match refused {
+                    Some(why) => result.and(Err(NotDurable(why))),
+                    None => result,
+                });
             });
             // Installations are persistent values: the worker puts the snapshot before the batch back.
             Commit {
@@ -388,7 +391,7 @@ impl Worker {
                 input: Input::Silent(now.since(seen.heard_at)),
             };
             let before = self.live.installs.clone();
-            let (rows, events) = apply(
+            let Applied { rows, events, .. } = apply(
                 &mut self.live,
                 &[Effect::Install {
                     when: When::Before,
@@ -436,10 +439,24 @@ fn bare(at: Timestamp, what: What) -> Event {
     }
 }
 
-/// Applies effects to the live state: the rows to write, and the events to tell once they are written.
-fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, Vec<Event>) {
-    let mut rows = Vec::new();
-    let mut events = Vec::new();
+/// What effects come to.
+#[derive(Default)]
+struct Applied {
+    /// The rows to write.
+    rows: Vec<LiveRow>,
+    /// The events to tell once they are written.
+    events: Vec<Event>,
+    /// Why the reply must not leave: the installation has moved on since it was decided.
+    refused: Option<String>,
+}
+
+/// Applies effects to the live state.
+fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> Applied {
+    let Applied {
+        mut rows,
+        mut events,
+        mut refused,
+    } = Applied::default();
     for effect in effects {
         match effect {
             Effect::Seen {
@@ -459,6 +476,10 @@ fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, 
             Effect::Install { when, act } => {
                 let before = live.installs.by_system.get(&act.arm.system).cloned();
                 let Some(after) = step(&act.arm, before.as_deref(), &act.input, now) else {
+                    if act.input.opens() {
+                        let state = before.map_or(State::Idle, |before| before.state);
+                        refused = Some(format!("{} is {state} by now", act.arm.system));
+                    }
                     continue;
                 };
                 if before
@@ -483,7 +504,7 @@ fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> (Vec<LiveRow>, 
             }
         }
     }
-    (rows, events)
+    Applied { rows, events, refused }
 }
 
 /// True when all that is new is that something was heard a moment later. Installers fetch a kernel in pieces and packages by the

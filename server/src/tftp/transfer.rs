@@ -332,7 +332,12 @@ impl Transfer {
         if self.phase != Phase::Sending || self.reading.is_some() || self.read >= self.size {
             return None;
         }
-        let piece = self.piece();
+        // An address that may be forged gets the first block and no more, so no more is read for it either.
+        let piece = if self.proven {
+            self.piece()
+        } else {
+            usize::from(self.blksize)
+        };
         let ahead = self.held.end.saturating_sub(self.start_of(self.base));
         if ahead >= u64::try_from(piece).unwrap_or(u64::MAX) {
             return None;

@@ -140,8 +140,8 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
         };
         return deciding.not_found(rule, format!("{} is {}", installation.system, installation.state));
     }
-    if deciding.world.now >= arm.until {
-        return deciding.not_found("expired", format!("the arming ran out at {}", arm.until));
+    if !arm.is_in_force(deciding.world.now) {
+        return deciding.not_found("expired", arm.why_not(deciding.world.now));
     }
     let (Some(mac), Some(peer)) = (installation.mac, deciding.facts.peer) else {
         return deciding.not_found("wrong address", "the request has no address to judge");

@@ -22,7 +22,7 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
         Some(arm) if state.is_open() => arm,
         _ => return local(deciding, dialect, state.as_str(), because(state, &system)),
     };
-    if let Some(answer) = already_begun(deciding, dialect, &arm, &system) {
+    if let Some(answer) = already_begun(deciding, dialect, &arm, &system, mac) {
         return answer;
     }
     match deciding.facts.peer {
@@ -55,16 +55,17 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
 }
 
 /// An installation that began and may not be launched again: expired, partitioned, or tried too often.
-fn already_begun(deciding: &mut Deciding<'_>, dialect: Dialect, arm: &Arc<Arm>, system: &System) -> Option<Answer> {
+fn already_begun(
+    deciding: &mut Deciding<'_>,
+    dialect: Dialect,
+    arm: &Arc<Arm>,
+    system: &System,
+    mac: Mac,
+) -> Option<Answer> {
     let now = deciding.world.now;
     let seen = deciding.installation_of(system).filter(|seen| seen.arm == arm.id);
-    if now >= arm.until {
-        return Some(local(
-            deciding,
-            dialect,
-            "expired",
-            format!("the arming of {} ran out at {}", system.name, arm.until),
-        ));
+    if !arm.is_in_force(now) {
+        return Some(local(deciding, dialect, "expired", arm.why_not(now)));
     }
     if install::may_launch(seen.as_deref(), now) {
         return None;
@@ -76,6 +77,12 @@ fn already_begun(deciding: &mut Deciding<'_>, dialect: Dialect, arm: &Arc<Arm>, 
     if midway {
         let why = "its installer reboots in mid-install and goes on from the disk";
         return Some(local(deciding, dialect, "reboots midway", why));
+    }
+    // Anybody can fetch this script; only the machine itself says by it that it booted again, which ends a running installation.
+    if let Some(peer) = deciding.facts.peer
+        && let Err(why) = deciding.owns_address(mac, peer, None)
+    {
+        return Some(local(deciding, dialect, "wrong address", why));
     }
     deciding.effects.push(Effect::Install {
         when: When::Before,

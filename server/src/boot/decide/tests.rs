@@ -455,6 +455,75 @@ fn power_cuts() {
 }
 
 #[test]
+fn a_script_fetched_by_somebody_else_ends_no_installation() {
+    let armed = world(DhcpMode::Authoritative, true);
+    let claimed = after(armed.clone(), &script(&armed, HERS), 10);
+    let partitioned = hear(claimed, Input::Reached(Stage::Partitioning), 60_000);
+    let curious = script(&partitioned, OTHER);
+    assert!(is_local(&curious));
+    assert_eq!((verdict(&curious), curious.effects.len()), ("wrong address", 0));
+    assert_eq!(script(&partitioned, HERS).effects.len(), 1);
+}
+
+#[test]
+fn a_clock_that_went_back_revives_no_arming() {
+    let mut back = world(DhcpMode::Authoritative, true);
+    let mut inventory = (*back.inventory).clone();
+    inventory.put(Row::Arm(Arc::new(Arm {
+        at: Timestamp(500_000_000),
+        until: Timestamp(501_000_000),
+        ..arm()
+    })));
+    back.inventory = Arc::new(inventory);
+    back.now = Timestamp(500_000_000 - 299_000);
+    assert!(
+        is_install(&script(&back, HERS)),
+        "two clocks of one host may differ a little"
+    );
+    let claimed = after(back.clone(), &script(&back, HERS), 10);
+    back.now = Timestamp(1000);
+    let refused = script(&back, HERS);
+    assert!(is_local(&refused) && refused.effects.is_empty());
+    let mut claimed_back = claimed;
+    claimed_back.now = Timestamp(1000);
+    assert!(is_local(&script(&claimed_back, HERS)));
+    assert_eq!(
+        verdict(&answers(&claimed_back, HERS, token(TokenKind::Install))),
+        "expired"
+    );
+}
+
+#[test]
+fn a_decision_stands_while_its_arming_does() {
+    let armed = world(DhcpMode::Authoritative, true);
+    let effects = script(&armed, HERS).effects;
+    assert!(still_stands(&armed, &effects));
+    let changed = |change: &dyn Fn(&mut Inventory)| {
+        let mut inventory = (*armed.inventory).clone();
+        change(&mut inventory);
+        World {
+            inventory: Arc::new(inventory),
+            ..armed.clone()
+        }
+    };
+    assert!(!still_stands(&changed(&|inventory| inventory.disarm("web1")), &effects));
+    let again = changed(&|inventory| {
+        inventory.put(Row::Arm(Arc::new(Arm {
+            id: ArmId("arm2".into()),
+            ..arm()
+        })));
+    });
+    assert!(!still_stands(&again, &effects));
+    assert!(!still_stands(
+        &World {
+            now: Timestamp(1_000_000),
+            ..armed
+        },
+        &effects
+    ));
+}
+
+#[test]
 fn fetching_files_means_stages() {
     let armed = world(DhcpMode::Authoritative, true);
     let claimed = after(armed.clone(), &script(&armed, HERS), 10);

@@ -5,12 +5,13 @@ use super::Shared;
 use super::connection::Conn;
 use super::file::{FileBody, LARGE_PIECE, Opened, SMALL_PIECE, open_source, read_piece};
 use super::transfer::Transfer;
-use crate::boot::{Effect, When, World};
+use crate::boot::{Effect, When, World, still_stands};
 use crate::event::What;
 use crate::event::metrics::Standing;
 use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
 use crate::install::{State, state};
+use crate::model::Mac;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -31,6 +32,8 @@ use tokio::time::{Instant, timeout};
 const ROOMY: i64 = 256;
 /// Most of a report that is taken in before it is answered.
 const MOST_BODY: usize = 256 * 1024;
+/// How often a request is decided anew because an arming or an installation changed while its answer was made.
+const DECISIONS: usize = 4;
 /// How long a report's body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -52,7 +55,6 @@ pub(super) async fn handle(
     } else {
         Vec::new()
     };
-    let world = shared.worlds.world();
     // Only IPv4 boots; an IPv6 client gets the pages that need no machine.
     let v4 = |address: IpAddr| match address.to_canonical() {
         IpAddr::V4(address) => Some(address),
@@ -61,7 +63,8 @@ pub(super) async fn handle(
     let peer_v4 = v4(peer);
     let peer = peer_v4.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let served = peer_v4.is_some_and(|peer| shared.options.serves(peer));
-    let known = world.installs.sightings.contains_key(&peer) || world.installs.holders.contains_key(&peer);
+    let installs = shared.worlds.world().installs;
+    let known = installs.sightings.contains_key(&peer) || installs.holders.contains_key(&peer);
     let ours = matches!(asked, Route::Boot { .. }) && served;
     let neighbour = if ours && (asked.judges_address() || !known) {
         shared.worlds.neighbour(peer)
@@ -69,37 +72,97 @@ pub(super) async fn handle(
         None
     };
     let local = v4(local).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let reply = {
-        let (path, query, world) = (path.to_owned(), query.map(str::to_owned), world.clone());
-        let ask = move || {
-            let request = HttpRequest {
-                method,
-                path: &path,
-                query: query.as_deref(),
-                body: &body,
-                peer,
-                local,
-                neighbour,
-                served,
-            };
-            respond(&world, &request)
+    let asking = Arc::new(Asking {
+        method,
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
+        body,
+        peer,
+        local,
+        neighbour,
+        served,
+        renders: asked.renders(),
+    });
+    let mut overtaken = None;
+    for _ in 0..DECISIONS {
+        let world = shared.worlds.world();
+        let Some(mut reply) = ask(&asking, &world).await else {
+            break;
         };
-        if asked.renders() {
-            spawn_blocking(ask).await
-        } else {
-            Ok(ask())
+        let (before, after) = std::mem::take(&mut reply.effects)
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::Install { when: When::Before, .. }));
+        reply.effects = after;
+        if hold(&shared, &before).await {
+            return Ok(finish(&shared, &conn, method, &parts.headers, &world, reply, started).await);
         }
+        // The same answer twice: it is not that the world has moved on, the disk fails.
+        if overtaken.replace(before.clone()) == Some(before) {
+            break;
+        }
+    }
+    // The disk fails, or rendering panicked, which the log has: the client may try again.
+    let who = Who {
+        mac: None,
+        system: None,
+        peer,
     };
-    let Ok(reply) = reply else {
-        // A panic while rendering: the client may try again, the panic itself is in the log.
-        let who = Who {
-            mac: None,
-            system: None,
-            peer,
+    Ok(text(&conn, method, Reply::unavailable(who)))
+}
+
+/// One question, to be asked again when the world has moved on before its answer could leave.
+struct Asking {
+    method: Method,
+    path: String,
+    query: Option<String>,
+    body: Vec<u8>,
+    peer: Ipv4Addr,
+    local: Ipv4Addr,
+    neighbour: Option<Mac>,
+    served: bool,
+    /// It takes long enough to be kept off the reactor.
+    renders: bool,
+}
+
+/// The reply as `world` has it; none after a panic.
+async fn ask(asking: &Arc<Asking>, world: &World) -> Option<Reply> {
+    let (asking, world) = (asking.clone(), world.clone());
+    let renders = asking.renders;
+    let ask = move || {
+        let request = HttpRequest {
+            method: asking.method,
+            path: &asking.path,
+            query: asking.query.as_deref(),
+            body: &asking.body,
+            peer: asking.peer,
+            local: asking.local,
+            neighbour: asking.neighbour,
+            served: asking.served,
         };
-        return Ok(text(&conn, method, Reply::unavailable(who)));
+        respond(&world, &request)
     };
-    Ok(finish(&shared, &conn, method, &parts.headers, &world, reply, started).await)
+    if renders {
+        spawn_blocking(ask).await.ok()
+    } else {
+        Some(ask())
+    }
+}
+
+/// True when all that must hold before the reply leaves is on disk, and the armings that it opens are still the machines' own.
+async fn hold(shared: &Shared, before: &[Effect]) -> bool {
+    if before.is_empty() {
+        return true;
+    }
+    if !still_stands(&shared.worlds.world(), before) {
+        return false;
+    }
+    match shared.effects.before(before.to_vec()).await {
+        Ok(()) => still_stands(&shared.worlds.world(), before),
+        Err(error) => {
+            tracing::debug!(%error, "a reply was held back");
+            false
+        }
+    }
 }
 
 /// The first part of a report's body; the rest is read and dropped. What arrived counts, even when the client then stalls.
@@ -147,15 +210,7 @@ async fn finish(
             }
         }
     };
-    let (before, after): (Vec<Effect>, Vec<Effect>) = std::mem::take(&mut reply.effects)
-        .into_iter()
-        .partition(|effect| matches!(effect, Effect::Install { when: When::Before, .. }));
-    if !before.is_empty()
-        && let Err(error) = shared.effects.before(before).await
-    {
-        tracing::debug!(%error, "a reply was held back");
-        return text(conn, method, Reply::unavailable(reply.who));
-    }
+    let after = std::mem::take(&mut reply.effects);
     if !after.is_empty() {
         shared.effects.after(after);
     }

@@ -1,7 +1,7 @@
 //! From a request to bytes that can be sent: asks `boot::decide` and opens what it chose.
 //!
-//! The decision's effects wait until the first byte is about to leave, which is after the peer has acknowledged its options: neither a
-//! forged request nor a size probe may claim an installation, or hold one.
+//! The decision's effects wait until the peer has acknowledged something, its options or the first block: neither a forged request nor a
+//! size probe may claim an installation, or hold one. Until then nothing of a script with effects leaves but comments.
 //!
 //! Answer files never travel by TFTP: whoever holds their token can speak HTTP.
 #![expect(clippy::disallowed_methods, reason = "IO: opens loaders and files of trees")]
@@ -21,6 +21,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+/// Bytes of a block where no option says otherwise (RFC 1350).
+const FIRST_BLOCK: usize = 512;
+
 /// Who asks, for events.
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
@@ -38,7 +41,7 @@ pub(super) enum Content {
     File(Arc<File>),
 }
 
-/// What must happen before, and when, the first byte leaves.
+/// What must happen before, and when, the first byte leaves to a peer that has proved its address.
 #[derive(Debug)]
 pub(super) struct Pending {
     before: Vec<Effect>,
@@ -133,7 +136,6 @@ pub(super) async fn open(shared: &Arc<Shared>, address: Ipv4Addr, local: Ipv4Add
 impl Pending {
     fn of(decision: Decision) -> Self {
         let rule = decision.trace.verdict().map_or("", |rule| &rule.name).to_owned();
-        let is_before = |effect: &Effect| matches!(effect, Effect::Install { when: When::Before, .. });
         let (before, after) = decision.effects.into_iter().partition(is_before);
         let script = match decision.answer {
             Answer::Script(script) => Some(match *script {
@@ -154,7 +156,16 @@ impl Pending {
     /// Returns when all that must be durable is.
     pub(super) async fn hold(self, shared: &Shared, asker: &Asker) -> Result<(), NotDurable> {
         if !self.before.is_empty() {
+            let overtaken = || NotDurable("the machine was disarmed meanwhile".to_owned());
+            // A reader may take its time between the request and its first ACK.
+            if !boot::still_stands(&shared.worlds.world(), &self.before) {
+                return Err(overtaken());
+            }
+            let opens = self.before.clone();
             shared.effects.before(self.before).await?;
+            if !boot::still_stands(&shared.worlds.world(), &opens) {
+                return Err(overtaken());
+            }
         }
         if !self.after.is_empty() {
             shared.effects.after(self.after);
@@ -164,6 +175,21 @@ impl Pending {
         }
         Ok(())
     }
+}
+
+const fn is_before(effect: &Effect) -> bool {
+    matches!(effect, Effect::Install { when: When::Before, .. })
+}
+
+/// Puts comment lines behind the first line, more than one block of them. A request without options is answered with the first block at
+/// once, though its address may be forged: so that block has nothing of worth, and the rest goes to who has acknowledged it.
+fn spread(text: &mut String) {
+    let first = text.find('\n').map_or(text.len(), |at| at.saturating_add(1));
+    let mut comments = String::new();
+    while comments.len() <= FIRST_BLOCK {
+        comments.push_str("# The rest follows once this block is acknowledged.\n");
+    }
+    text.insert_str(first, &comments);
 }
 
 enum Unopened {
@@ -176,7 +202,11 @@ fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
     let not_found = |error: io::Error| Unopened::NotFound(error.to_string());
     let (file, size) = match &decision.answer {
         Answer::Script(script) => {
-            let text = Bytes::from(crate::render::script(script));
+            let mut text = crate::render::script(script);
+            if decision.effects.iter().any(is_before) {
+                spread(&mut text);
+            }
+            let text = Bytes::from(text);
             let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
             return Ok((Content::Text(text), size));
         }

@@ -52,12 +52,12 @@ pub(super) async fn attend(shared: Arc<Shared>, mut seat: Seat) {
                     };
                     next = running.run(&content, &mut seat.requests).await;
                     running.report();
-                    // Nothing was read of an empty file, so nothing was held until now.
+                    // What fits one block was read before its reader had proved its address, and of an empty file nothing is.
                     if running.transfer.end() == Some(&End::Sent)
                         && let Some(pending) = running.pending.take()
                         && let Err(error) = pending.hold(&shared, &running.asker).await
                     {
-                        tracing::warn!(%peer, %error, "an empty file was sent by TFTP");
+                        tracing::warn!(%peer, %error, "a file of one block was sent by TFTP");
                     }
                     unproven = if running.transfer.is_proven() {
                         0
@@ -192,10 +192,13 @@ impl Running<'_> {
         }
     }
 
-    /// Reads a piece; before the first, lets the decision's effects hold.
+    /// Reads a piece; before the first for a peer that has proved its address, lets the decision's effects hold.
     fn read(&mut self, content: Content, want: Want) -> Reading {
         let shared = Arc::clone(self.shared);
-        let pending = self.pending.take().map(|pending| (pending, self.asker.clone()));
+        let pending = self
+            .pending
+            .take_if(|_| self.transfer.is_proven())
+            .map(|pending| (pending, self.asker.clone()));
         Box::pin(async move {
             if let Some((pending, asker)) = pending {
                 let held = pending.hold(&shared, &asker).await;
