@@ -7,7 +7,7 @@ use super::explain::roughly;
 use super::link;
 use super::print::table;
 use crate::event::control::Seen;
-use crate::install;
+use crate::install::{self, Stage};
 use crate::inventory::Inventory;
 use crate::model::{Name, State};
 use serde_json::{Value, json};
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 struct Stand {
     name: Name,
     state: State,
+    /// The furthest stage of the installation; `step` may say instead what the boot under way waits for.
+    stage: Option<Stage>,
     step: String,
     since: Option<std::time::Duration>,
     from: Option<std::net::Ipv4Addr>,
@@ -53,6 +55,7 @@ fn stand(name: &Name, inventory: &Inventory, desk: &Desk) -> Stand {
     Stand {
         name: name.clone(),
         state,
+        stage: seen.and_then(|seen| seen.stage),
         step,
         since,
         from: seen.and_then(|seen| seen.bound),
@@ -106,7 +109,7 @@ pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
             .iter()
             .map(|stand| {
                 json!({
-                    "machine": stand.name, "state": stand.state, "step": stand.step, "since_seconds": stand.since.map(|since| since.as_secs()),
+                    "machine": stand.name, "state": stand.state, "stage": stand.stage, "step": stand.step, "since_seconds": stand.since.map(|since| since.as_secs()),
                     "from": stand.from, "boots": stand.boots,
                 })
             })

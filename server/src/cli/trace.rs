@@ -96,9 +96,14 @@ impl Shown {
         }
         let draws = print::to_terminal();
         let mut lines = timeline(boot, about, clock::wall()).lines;
-        let under_way = boot
-            .last()
-            .is_some_and(|event| matches!(event.what, What::HttpProgress { .. } | What::TftpProgress { .. }));
+        // A REQUEST is answered or refused at once, and told together with that.
+        let under_way = boot.last().is_some_and(|event| match &event.what {
+            What::HttpProgress { .. } | What::TftpProgress { .. } => true,
+            What::DhcpReceived { message, .. } if message == "REQUEST" => {
+                lines.last().is_some_and(|line| line.at == event.at && line.again == 0)
+            }
+            _ => false,
+        });
         if under_way && !draws {
             lines.pop();
         }
