@@ -125,6 +125,27 @@ impl Child {
         }
     }
 
+    /// Waits until `found` finds something in the lines so far; `None` when the child ends or `within` passes first.
+    pub fn wait_until<T>(&self, within: Duration, found: impl Fn(&[String]) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + within;
+        let mut output = lock(&self.output.0);
+        loop {
+            if let Some(value) = found(&output.lines) {
+                return Some(value);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if output.open_streams == 0 || left.is_zero() {
+                return None;
+            }
+            output = self
+                .output
+                .1
+                .wait_timeout(output, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
     /// Waits until the process has ended by itself.
     ///
     /// # Panics

@@ -37,14 +37,36 @@ pub fn tree() -> &'static Path {
     TREE.get_or_init(build)
 }
 
-fn build() -> PathBuf {
+/// A busybox without libraries, for hosts of the network.
+///
+/// # Panics
+/// When it cannot be had; ask [`super::need::DISTRO`] first.
+pub fn busybox() -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let (store, _lock) = store();
+    let program = store.join("busybox");
+    if !program.is_file() {
+        let partial = store.join("busybox.partial");
+        fs::write(&partial, static_busybox(&store)).unwrap();
+        fs::set_permissions(&partial, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(partial, &program).unwrap();
+    }
+    program
+}
+
+/// The folder of what is made once, and the lock on it: two test processes may run at a time.
+fn store() -> (PathBuf, Flock<fs::File>) {
     let store = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("lab");
     fs::create_dir_all(&store).unwrap();
-    // Two test processes may run at a time.
-    let lock = fs::File::create(store.join("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive)
+    let file = fs::File::create(store.join("lock")).unwrap();
+    let lock = Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .unwrap();
+    (store, lock)
+}
+
+fn build() -> PathBuf {
+    let (store, _lock) = store();
     let kernel = Kernel::find(&store);
     let busybox = static_busybox(&store);
     let modules = guest_modules::collect(&kernel.modules);

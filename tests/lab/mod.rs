@@ -5,12 +5,18 @@
 pub mod child;
 pub mod cpio;
 pub mod distro;
+pub mod events;
 pub mod files;
 pub mod guest_modules;
 pub mod need;
 pub mod netns;
 pub mod peers;
+pub mod server;
 pub mod vm;
 pub mod wire;
 
+mod debian;
+mod deny;
+mod loops;
+mod power_cut;
 mod proof;

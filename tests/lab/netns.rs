@@ -17,6 +17,7 @@ pub struct Net {
     prefix: String,
     server: Namespace,
     taps: AtomicU32,
+    megabits: Option<u32>,
 }
 
 /// One host of a [`Net`] that is not the server.
@@ -71,6 +72,7 @@ impl Net {
             prefix,
             server,
             taps: AtomicU32::new(0),
+            megabits: None,
         }
     }
 
@@ -116,12 +118,24 @@ impl Net {
         Host { namespace }
     }
 
+    /// Makes each tap from now on a link of so many megabits a second, as seen from the server.
+    pub fn limit(&mut self, megabits: u32) {
+        self.megabits = Some(megabits);
+    }
+
     /// A new tap on the bridge, for one machine.
     #[must_use]
     pub fn tap(&self) -> String {
         let name = format!("t{}", self.taps.fetch_add(1, Ordering::Relaxed));
         self.server.ip(&["tuntap", "add", "dev", &name, "mode", "tap"]);
         self.server.ip(&["link", "set", &name, "master", "br0", "up"]);
+        if let Some(megabits) = self.megabits {
+            let rate = format!("{megabits}mbit");
+            let mut shape = self.command("tc");
+            shape.args(["qdisc", "add", "dev", &name, "root", "tbf", "rate", &rate]);
+            shape.args(["burst", "64kb", "latency", "200ms"]);
+            child::run("tc", &mut shape, IP_DEADLINE);
+        }
         name
     }
 }
