@@ -13,6 +13,7 @@ pub mod netns;
 pub mod peers;
 pub mod server;
 pub mod vm;
+pub mod watch;
 pub mod wire;
 
 mod debian;
