@@ -19,6 +19,7 @@ mod cli;
 mod dhcp;
 mod http;
 mod import;
+mod iso;
 mod lab;
 mod render;
 mod store;

@@ -6,6 +6,8 @@
 pub mod detect;
 pub mod import;
 pub mod ini;
+pub mod iso9660;
+pub mod iso_source;
 pub mod library;
 pub mod pattern;
 mod place;
