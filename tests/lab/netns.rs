@@ -161,24 +161,35 @@ fn ip(arguments: &[&str]) {
     child::run("ip", child::command("ip").args(arguments), IP_DEADLINE);
 }
 
-/// Removes the namespaces of test processes that no longer run.
+/// Removes the namespaces and folders of test processes that no longer run.
 fn remove_leftovers() {
+    for entry in std::fs::read_dir(env!("CARGO_TARGET_TMPDIR"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("vm-").or_else(|| name.strip_prefix("server-"));
+        if owner.is_some_and(has_ended) {
+            let _gone = std::fs::remove_dir_all(entry.path());
+        }
+    }
     let listed = child::run(
         "ip netns list",
         child::command("ip").args(["netns", "list"]),
         IP_DEADLINE,
     );
     for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
-        let owner = name
-            .strip_prefix("cw-")
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|pid| pid.parse::<u32>().ok());
-        if let Some(owner) = owner
-            && !std::path::Path::new(&format!("/proc/{owner}")).exists()
-        {
+        if name.strip_prefix("cw-").is_some_and(has_ended) {
             let _gone = Command::new("ip").args(["netns", "del", name]).output();
         }
     }
+}
+
+/// True when `rest` begins with the number of a process that no longer runs.
+fn has_ended(rest: &str) -> bool {
+    let owner = rest.split('-').next().and_then(|pid| pid.parse::<u32>().ok());
+    owner.is_some_and(|owner| !std::path::Path::new(&format!("/proc/{owner}")).exists())
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl<'net> Server<'net> {
     #[must_use]
     pub fn new(net: &'net Net, mode: &str) -> Self {
         let folder = tempfile::Builder::new()
-            .prefix("server-")
+            .prefix(&format!("server-{}-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
         std::fs::write(folder.path().join("cordwainer.toml"), format!("{COMMON}{mode}")).unwrap();

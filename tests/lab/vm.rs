@@ -76,7 +76,7 @@ impl Machine {
     #[must_use]
     pub fn new(name: &str, firmware: Firmware) -> Self {
         let folder = tempfile::Builder::new()
-            .prefix("vm-")
+            .prefix(&format!("vm-{}-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -185,7 +185,10 @@ impl Watched {
         self.events.count(seen("BOOTED_FROM_DISK", &[])) > 0
     }
 
-    fn failure(&self) -> Option<String> {
+    fn failure(&mut self) -> Option<String> {
+        if !self.timeline.is_running() {
+            return Some("its timeline broke off: the server ended".to_owned());
+        }
         self.events.all().iter().find_map(|event| {
             let code = event["code"].as_str()?;
             let word = match code {
