@@ -328,7 +328,7 @@ impl Server<'_, '_> {
             Some(system) if self.seeker.reserved == Some(address) => format!("reservation of {}", system.name),
             _ => format!("pool of {}", self.subnet.network),
         };
-        format!("{boot}; address from the {source}")
+        format!("{boot}; {source}")
     }
 }
 

@@ -240,14 +240,18 @@ impl<'a> Asking<'a> {
             ask: Ask::BootFile,
         };
         let decision = boot::decide(self.world, &request);
-        let rule = decision.trace.to_string();
         match decision.answer {
             Answer::BootFile(file) => {
                 outcome.effects.extend(decision.effects);
+                // An answer is told by the name of its rule; `boot explain` has the rest. Silence needs its whole reason.
+                let rule = match decision.trace.verdict() {
+                    Some(rule) if file != BootFile::None => rule.name.clone(),
+                    _ => decision.trace.to_string(),
+                };
                 BootPart::File(file, rule)
             }
             // Every other answer has no place in a DHCP reply.
-            _ => BootPart::Silence(rule),
+            _ => BootPart::Silence(decision.trace.to_string()),
         }
     }
 

@@ -54,9 +54,7 @@ fn no_boot_client(deciding: &mut Deciding<'_>) -> Answer {
         );
         Answer::Silence
     } else {
-        deciding
-            .trace
-            .held("no boot client", "the client gets an address and no boot file");
+        deciding.trace.held("no boot client", "an address is all it wants");
         Answer::BootFile(BootFile::None)
     }
 }
