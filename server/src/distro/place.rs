@@ -24,7 +24,21 @@ const STAGING: &str = ".staging-";
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
-    _lock: File,
+    _lock: Held,
+}
+
+/// The lock of the folder of copies.
+#[derive(Debug)]
+struct Held(File);
+
+impl Drop for Held {
+    /// Lets go of the lock itself, not only of our descriptor: a child that another thread has just forked holds a copy of that
+    /// until it executes its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!("the import lock was not let go: {error}");
+        }
+    }
 }
 
 /// A copy that is in its place, while the one that it replaced is still kept.
@@ -55,7 +69,10 @@ impl Shelf {
             Err(TryLockError::WouldBlock) => return Err(Cause::Busy(folder)),
             Err(TryLockError::Error(error)) => return Err(io_at(&lock_path)(error)),
         }
-        let shelf = Self { folder, _lock: lock };
+        let shelf = Self {
+            folder,
+            _lock: Held(lock),
+        };
         for entry in std::fs::read_dir(&shelf.folder).map_err(io_at(&shelf.folder))? {
             let entry = entry.map_err(io_at(&shelf.folder))?;
             if entry.file_name().to_string_lossy().starts_with(STAGING) {
