@@ -107,24 +107,28 @@ impl Shown {
         if under_way && !draws {
             lines.pop();
         }
-        let same = self
-            .lines
-            .iter()
-            .zip(&lines)
-            .take_while(|(old, new)| {
-                if draws {
-                    old == new
-                } else {
-                    (old.at, &old.text) == (new.at, &new.text)
-                }
-            })
-            .count();
         if draws {
-            let over = self.lines.len().saturating_sub(same);
-            desk.printer.data(&print::back(over))?;
-        }
-        for line in lines.iter().skip(same) {
-            desk.printer.line(line)?;
+            let same = self
+                .lines
+                .iter()
+                .zip(&lines)
+                .take_while(|(old, new)| old == new)
+                .count();
+            desk.printer.data(&print::back(self.lines.len().saturating_sub(same)))?;
+            for line in lines.iter().skip(same) {
+                desk.printer.line(line)?;
+            }
+        } else {
+            // What is printed stays, so a transfer is told when it has ended, and nothing is told twice.
+            lines.retain(|line| !line.text.ends_with(" so far"));
+            let known = |line: &Line| {
+                self.lines
+                    .iter()
+                    .any(|old| (old.at, &old.text) == (line.at, &line.text))
+            };
+            for line in lines.iter().filter(|line| !known(line)) {
+                desk.printer.line(line)?;
+            }
         }
         self.lines = lines;
         Ok(())

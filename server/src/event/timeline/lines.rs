@@ -226,7 +226,8 @@ fn tree(first: &Event, tail: &[Event]) -> (String, usize) {
         latest = last;
         count = count.saturating_add(1);
     }
-    let mut text = format!("{files} files of the tree  {}", size(bytes));
+    let noun = if files == 1 { "file" } else { "files" };
+    let mut text = format!("{files} {noun} of the tree  {}", size(bytes));
     let rate = rate(bytes, busy);
     if !rate.is_empty() {
         text.push_str(&format!("  {rate}"));
