@@ -28,6 +28,7 @@ pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, lease
         seeker: Seeker {
             subnet,
             mac,
+            known: asking.system.is_some(),
             reserved: reservation(asking, subnet, mac),
             wanted: asking.packet.requested_address(),
             barred: &barred,
@@ -95,8 +96,10 @@ impl Server<'_, '_> {
                 return asking.ignore(outcome, why);
             }
             Err(NoAddress::Exhausted) => {
-                let subnet = self.subnet.network.to_string();
-                asking.say(outcome, What::PoolExhausted { subnet });
+                if leases.tell_exhausted(asking.now) {
+                    let subnet = self.subnet.network.to_string();
+                    asking.say(outcome, What::PoolExhausted { subnet });
+                }
                 let why = format!("no free address in the pool of {}", self.subnet.network);
                 return asking.ignore(outcome, why);
             }
@@ -115,12 +118,11 @@ impl Server<'_, '_> {
         let stage = match (packet.server_id(), packet.requested_address(), ciaddr) {
             (Some(server), requested, _) if !asking.is_us(server) => {
                 leases.drop_hold_of(self.seeker.mac);
-                let foreign = What::DhcpForeignServer {
-                    server,
-                    offered: requested.or(ciaddr),
-                    file: None,
-                };
-                asking.say(outcome, foreign);
+                if asking.system.is_some() || leases.tell_foreign(asking.now) {
+                    let offered = requested.or(ciaddr);
+                    let file = None;
+                    asking.say(outcome, What::DhcpForeignServer { server, offered, file });
+                }
                 return asking.ignore(outcome, format!("the client took the offer of {server}"));
             }
             // Some clients put the address into ciaddr as well, or only there; what counts is that they name a server.

@@ -17,11 +17,19 @@ const HOLD: Duration = Duration::from_secs(10);
 /// How long nobody gets an address that a client found in use.
 pub const QUARANTINE: Duration = Duration::from_secs(3600);
 
+/// How often it is said that a pool is empty.
+const EXHAUSTED_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often it is said that another server is about.
+const FOREIGN_AGAIN: Duration = Duration::from_secs(1);
+
 /// An address on offer.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
     mac: Mac,
     until: Timestamp,
+    /// A machine on record holds it.
+    known: bool,
 }
 
 /// Who looks for an address, and what it may have.
@@ -31,6 +39,8 @@ pub(super) struct Seeker<'a> {
     pub(super) subnet: &'a Subnet,
     /// The machine.
     pub(super) mac: Mac,
+    /// It is on record: strangers' offers give way to it when the pool is full of them.
+    pub(super) known: bool,
     /// Its reservation on that network.
     pub(super) reserved: Option<Ipv4Addr>,
     /// What it asks for.
@@ -66,6 +76,10 @@ pub struct Leases {
     hold_of: BTreeMap<Mac, Ipv4Addr>,
     hold_ends: BTreeSet<(Timestamp, Ipv4Addr)>,
     shelves: Vec<Shelf>,
+    /// When it was last said that a pool is empty.
+    told_exhausted: Option<Timestamp>,
+    /// When it was last said that another server is about.
+    told_foreign: Option<Timestamp>,
     /// What boot clients beside another server were offered.
     pub(super) attempts: Attempts,
 }
@@ -155,10 +169,40 @@ impl Leases {
         let address = match (own, seeker.subnet.pool) {
             (Some(address), _) => address,
             (None, None) => return Err(NoAddress::NoPool),
-            (None, Some(pool)) => self.search(seeker, pool, now).ok_or(NoAddress::Exhausted)?,
+            (None, Some(pool)) => self
+                .search(seeker, pool, now)
+                .or_else(|| self.from_stranger(seeker, pool, now))
+                .ok_or(NoAddress::Exhausted)?,
         };
-        self.hold(address, seeker.mac, now);
+        self.hold(address, seeker, now);
         Ok(address)
+    }
+
+    /// An address that is only on offer to a stranger: who invents hardware addresses can have every address of a pool on offer to
+    /// nobody, and machines on record would never boot.
+    fn from_stranger(&mut self, seeker: &Seeker<'_>, pool: crate::model::Pool, now: Timestamp) -> Option<Ipv4Addr> {
+        if !seeker.known {
+            return None;
+        }
+        let address = self.hold_ends.iter().map(|(_, address)| *address).find(|address| {
+            let strangers = self.holds.get(address).is_some_and(|hold| !hold.known);
+            let idle = self
+                .rows
+                .get(address)
+                .is_none_or(|row| row.state == LeaseState::Released || row.expires <= now);
+            strangers && idle && pool.contains(*address) && !(seeker.barred)(*address)
+        })?;
+        self.drop_hold(address);
+        Some(address)
+    }
+
+    /// True when it is time to say again that a pool is empty: a flood is one piece of news, not thousands a second.
+    pub(super) fn tell_exhausted(&mut self, now: Timestamp) -> bool {
+        let again = self.told_exhausted.is_none_or(|told| now.since(told) >= EXHAUSTED_AGAIN);
+        if again {
+            self.told_exhausted = Some(now);
+        }
+        again
     }
 
     /// True when the seeker may have exactly `address`.
@@ -247,6 +291,15 @@ impl Leases {
         if let Some(address) = self.hold_of.get(&mac).copied() {
             self.drop_hold(address);
         }
+    }
+
+    /// True when it is time to say again that another server is about; a client that names one may be a liar, and have many names.
+    pub(super) fn tell_foreign(&mut self, now: Timestamp) -> bool {
+        let again = self.told_foreign.is_none_or(|told| now.since(told) >= FOREIGN_AGAIN);
+        if again {
+            self.told_foreign = Some(now);
+        }
+        again
     }
 
     fn may_have(&self, seeker: &Seeker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
@@ -346,11 +399,12 @@ impl Leases {
         }
     }
 
-    fn hold(&mut self, address: Ipv4Addr, mac: Mac, now: Timestamp) {
+    fn hold(&mut self, address: Ipv4Addr, seeker: &Seeker<'_>, now: Timestamp) {
+        let Seeker { mac, known, .. } = *seeker;
         self.drop_hold_of(mac);
         let until = now.plus(HOLD);
         self.change(address, |leases| {
-            leases.holds.insert(address, Hold { mac, until });
+            leases.holds.insert(address, Hold { mac, until, known });
         });
         self.hold_of.insert(mac, address);
         self.hold_ends.insert((until, address));
@@ -401,6 +455,7 @@ mod tests {
         Seeker {
             subnet,
             mac: mac(last),
+            known: false,
             reserved: None,
             wanted: None,
             barred,
@@ -520,6 +575,42 @@ mod tests {
             leases.grantable(&moved, pool, Timestamp(2)),
             "someone else is still there"
         );
+    }
+
+    #[test]
+    fn offers_to_strangers_give_way_to_a_machine_on_record_and_their_leases_do_not() {
+        let (subnet, mut leases) = (subnet(), Leases::default());
+        let leased = Ipv4Addr::new(192, 0, 2, 10);
+        leases.commit(&subnet, lease(leased, 1, 0));
+        for stranger in 1..=3 {
+            leases
+                .propose(&seeker(&subnet, stranger, &|_| false), Timestamp(1))
+                .unwrap();
+        }
+        assert_eq!(
+            leases.propose(&seeker(&subnet, 4, &|_| false), Timestamp(2)),
+            Err(NoAddress::Exhausted)
+        );
+        let known = |last| Seeker {
+            known: true,
+            ..seeker(&subnet, last, &|_| false)
+        };
+        let got: BTreeSet<_> = [8, 9]
+            .into_iter()
+            .map(|last| leases.propose(&known(last), Timestamp(3)).unwrap())
+            .collect();
+        assert!(got.len() == 2 && !got.contains(&leased), "{got:?}");
+        assert_eq!(
+            leases.propose(&known(7), Timestamp(4)),
+            Err(NoAddress::Exhausted),
+            "what is on offer to machines on record stays theirs"
+        );
+        assert!(!leases.grantable(&seeker(&subnet, 2, &|_| false), *got.first().unwrap(), Timestamp(5)));
+        let told: Vec<bool> = [0, 1, 9_999, 10_000, 10_001]
+            .into_iter()
+            .map(|at| leases.tell_exhausted(Timestamp(at)))
+            .collect();
+        assert_eq!(told, [true, false, false, true, false]);
     }
 
     #[test]
