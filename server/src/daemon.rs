@@ -23,6 +23,7 @@ use crate::store::{self, Folder, InventoryDb, LiveDb, StateLock, StateTask, Stor
 use crate::tftp;
 use arc_swap::ArcSwap;
 use ipnet::Ipv4Net;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use snapshots::Snapshots;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -31,6 +32,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// Descriptors for 8,192 HTTP connections, a file for each, and 4,096 TFTP transfers with theirs.
+const DESCRIPTORS: u64 = 32_768;
 
 /// How the daemon is started, beside its configuration.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,7 +106,24 @@ pub fn serve(config: Config, options: Options) -> Result<(), DaemonError> {
     result
 }
 
+/// Takes as many descriptors as the system lets us have: a shell gives 1,024, which 1,024 idle HTTP clients would use up, and then
+/// no machine gets a TFTP socket.
+fn take_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(DESCRIPTORS);
+        if soft < wanted {
+            setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = raised {
+        tracing::warn!("no more descriptors are to be had than the shell gave: {error}");
+    }
+}
+
 async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
+    take_descriptors();
     let mut stops = Stops::new().map_err(DaemonError::Runtime)?;
     let folder = Folder::open(&config.state)?;
     let absent = heartbeat::absent(folder.path());
@@ -137,8 +158,9 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         alone(&links, &events, clock).await?;
     }
 
-    let mut db = InventoryDb::open(&folder)?;
+    let mut db = InventoryDb::open(&folder)?.leaving_out_damaged();
     let (mut inventory, version) = db.load()?;
+    inventory_watch::tell_damaged(&mut db, &events, clock);
     inventory.defaults = Arc::new(config.defaults.clone());
     let (state, state_thread) = StateTask::start(
         LiveDb::open_writer(&folder)?,
@@ -171,7 +193,8 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             .and_then(|mtu| u16::try_from(mtu).ok())
             .unwrap_or(1500),
         networks: networks.clone(),
-    })?;
+    })?
+    .counting(metrics.tftp_transfers.clone());
     let mut listen = vec![SocketAddr::from((any, config.http_port))];
     listen.extend(config.metrics_listen);
     let http = http::serve::Server::bind(
@@ -206,6 +229,8 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     ));
     parts.spawn(part("HTTP", never_fails(http.run(stopped.clone()))));
     if let Some(dhcp) = dhcp {
+        let counts = dhcp.counts();
+        metrics.read_dhcp(Box::new(move || counts.read()));
         parts.spawn(part("DHCP", dhcp.run(until(stopped.clone()))));
     }
     for advertiser in advertisers(&links, &config) {

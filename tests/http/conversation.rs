@@ -3,7 +3,7 @@
 use super::{Lab, MAC, curl, curl_text, read_answer};
 use cordwainer::boot::{Effect, When};
 use cordwainer::event::What;
-use cordwainer::install::{Input, Stage};
+use cordwainer::install::{ArmId, Input, ServerKey, Stage, Token, TokenKind};
 use cordwainer::inventory::Row;
 use cordwainer::model::Inherit;
 use std::io::{ErrorKind, Read, Write};
@@ -137,7 +137,7 @@ fn a_report_is_durable_before_it_is_answered() {
 
     // A large body is taken in and answered; its first words are kept.
     let big = lab.dir.path().join("big");
-    std::fs::write(&big, "x".repeat(100_000)).unwrap();
+    std::fs::write(&big, "x ".repeat(100_000)).unwrap();
     let progress = lab.url(&format!("r/{}/my-own-word", lab.report.reveal()));
     assert_eq!(
         curl_text(&["--data-binary", &format!("@{}", big.display()), &progress]),
@@ -250,6 +250,34 @@ fn a_client_that_is_slow_with_its_header_is_cut_and_an_idle_one_is_not() {
     read_answer(&mut idle, true);
     // Then it ends, without a word.
     assert_eq!(idle.read(&mut [0; 64]).unwrap(), 0);
+}
+
+#[test]
+fn who_guesses_tokens_is_no_longer_answered_and_a_stale_token_is_no_guess() {
+    let lab = Lab::start();
+    let stale = Token::derive(&ServerKey::new([7; 32]), &ArmId("longago".into()), TokenKind::Report);
+    let status = |path: &str| lab.get(path).lines().next().unwrap_or("nothing").to_owned();
+    for _ in 0..30 {
+        assert_eq!(
+            status(&format!("r/{}/booted", stale.reveal())),
+            "HTTP/1.1 404 Not Found"
+        );
+    }
+    for n in 0..20 {
+        let guess = format!(
+            "i/a1{}/ks.cfg",
+            format!("{n:02}").replace(['0', '1', '8', '9'], "a").repeat(16)
+        );
+        assert_eq!(status(&guess), "HTTP/1.1 404 Not Found", "{n}");
+    }
+    assert_eq!(status("i/x/ks.cfg"), "nothing");
+    assert_eq!(status("r/x/done"), "nothing");
+    // All else goes on, the genuine tokens too: another machine may share the address.
+    assert_eq!(status("d/lab/boot/vmlinuz"), "HTTP/1.1 200 OK");
+    assert_eq!(status(&format!("r/{}/started", lab.report.reveal())), "HTTP/1.1 200 OK");
+    lab.record.wait(
+        |what| matches!(what, What::AnswerRefused { cause } if cause.starts_with("20 wrong tokens within a minute")),
+    );
 }
 
 #[test]

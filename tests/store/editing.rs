@@ -237,6 +237,30 @@ fn damage_is_named_with_its_remedy() {
     );
     assert!(!error.contains("word"), "{error}");
 
+    // The daemon serves all others, and names the one; what it is told later of a row that is damaged by then takes the object out.
+    let mut daemon = InventoryDb::open(&folder).unwrap().leaving_out_damaged();
+    let (mut seen, version) = daemon.load().unwrap();
+    assert_eq!(seen.system_count(), 399);
+    assert!(seen.system("s5").is_none());
+    let named = daemon.take_damaged();
+    assert!(
+        matches!(named.as_slice(), [one] if one.starts_with("system s5: ")),
+        "{named:?}"
+    );
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "UPDATE meta SET value = value + 1 WHERE key = 'version';
+         UPDATE objects SET version = (SELECT value FROM meta WHERE key = 'version'), sum = sum + 1 WHERE name = 's6';",
+    )
+    .unwrap();
+    drop(raw);
+    let polled = daemon.poll(version).unwrap().unwrap();
+    assert_eq!(polled.rows, [RowChange::Remove(Kind::System, "s6".parse().unwrap())]);
+    polled.rows.into_iter().for_each(|row| seen.apply(row));
+    assert_eq!(seen.system_count(), 398);
+    assert_eq!(daemon.take_damaged().len(), 1);
+    drop(daemon);
+
     // Whole pages of something else, at every place: an error with a remedy or the truth, never a crash, never half.
     let mut errors = 0;
     for page in 0..sound.len() / 4096 {

@@ -4,6 +4,6 @@ mod armed;
 mod behaviour;
 mod differential;
 mod peers;
-mod reader;
+pub(crate) mod reader;
 mod serving;
 mod weather;

@@ -6,6 +6,7 @@ use crate::event::{Event, What};
 use crate::inventory::{Row, RowChange};
 use crate::ports::Events;
 use crate::store::InventoryDb;
+use crate::store::clock::Clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub(super) async fn run(
         let sink = events.clone();
         let step = tokio::task::spawn_blocking(move || {
             let polled = db.poll(version);
+            tell_damaged(&mut db, &sink, shared.clock);
             let changed = matches!(polled, Ok(Some(_)));
             let result = polled.map(|polled| {
                 polled.map(|polled| {
@@ -102,6 +104,26 @@ fn event(snapshots: &Snapshots, what: What) -> Event {
         system: None,
         peer: None,
         what,
+    }
+}
+
+/// Names every row that was left out because it is damaged.
+pub(super) fn tell_damaged(db: &mut InventoryDb, events: &Arc<dyn Events>, clock: Clock) {
+    for row in db.take_damaged() {
+        let why =
+            "the row is damaged and left out: its machine is not known, and not installed; bring back an older state \
+                   with `cordwainer restore`"
+                .to_owned();
+        events.emit(Event {
+            at: clock.now(),
+            mac: None,
+            system: None,
+            peer: None,
+            what: What::AssetMissing {
+                what: format!("inventory.db: {row}"),
+                why,
+            },
+        });
     }
 }
 

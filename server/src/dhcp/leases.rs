@@ -171,7 +171,7 @@ impl Leases {
             (None, None) => return Err(NoAddress::NoPool),
             (None, Some(pool)) => self
                 .search(seeker, pool, now)
-                .or_else(|| self.from_stranger(seeker, pool, now))
+                .or_else(|| self.take_from_stranger(seeker, pool, now))
                 .ok_or(NoAddress::Exhausted)?,
         };
         self.hold(address, seeker, now);
@@ -180,7 +180,12 @@ impl Leases {
 
     /// An address that is only on offer to a stranger: who invents hardware addresses can have every address of a pool on offer to
     /// nobody, and machines on record would never boot.
-    fn from_stranger(&mut self, seeker: &Seeker<'_>, pool: crate::model::Pool, now: Timestamp) -> Option<Ipv4Addr> {
+    fn take_from_stranger(
+        &mut self,
+        seeker: &Seeker<'_>,
+        pool: crate::model::Pool,
+        now: Timestamp,
+    ) -> Option<Ipv4Addr> {
         if !seeker.known {
             return None;
         }
@@ -198,7 +203,9 @@ impl Leases {
 
     /// True when it is time to say again that a pool is empty: a flood is one piece of news, not thousands a second.
     pub(super) fn tell_exhausted(&mut self, now: Timestamp) -> bool {
-        let again = self.told_exhausted.is_none_or(|told| now.since(told) >= EXHAUSTED_AGAIN);
+        let again = self
+            .told_exhausted
+            .is_none_or(|told| now.since(told) >= EXHAUSTED_AGAIN);
         if again {
             self.told_exhausted = Some(now);
         }

@@ -73,6 +73,23 @@ pub struct Counts {
     pub unsent: AtomicU64,
 }
 
+impl Counts {
+    /// All of them, each with its word.
+    #[must_use]
+    pub fn read(&self) -> Vec<(&'static str, u64)> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("received", count(&self.received)),
+            ("rejected", count(&self.rejected)),
+            ("bad_options", count(&self.bad_options)),
+            ("above_rate", count(&self.above_rate)),
+            ("dropped", count(&self.dropped)),
+            ("sent", count(&self.sent)),
+            ("unsent", count(&self.unsent)),
+        ]
+    }
+}
+
 fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }

@@ -9,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
@@ -30,6 +32,14 @@ struct State {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fate {
+    fate: &'static str,
+}
+
+/// Reads counts that somebody else keeps: a word of a fixed set, and how many.
+pub type Counts = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
 /// What is true at the moment of asking, gathered by whoever serves `/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
@@ -40,9 +50,10 @@ pub struct Standing {
 }
 
 /// All counters. Cheap to count on from any thread.
-#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    dhcp_packets: Family<Fate, Counter>,
+    dhcp_counts: OnceLock<Counts>,
     events: Family<Code, Counter>,
     dhcp: Family<Kind, Counter>,
     bytes: Family<Protocol, Counter>,
@@ -58,6 +69,12 @@ pub struct Metrics {
     pub http_refused: Counter,
     /// Events that a slow reader missed, or that could not be kept.
     pub events_dropped: Counter,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
 }
 
 impl Default for Metrics {
@@ -83,6 +100,12 @@ impl Metrics {
         let events_dropped = Counter::default();
         registry.register("events", "Events by code, see cordwainer-events(7)", events.clone());
         registry.register("dhcp_answers", "DHCP answers by message type", dhcp.clone());
+        let dhcp_packets = Family::<Fate, Counter>::default();
+        registry.register(
+            "dhcp_packets",
+            "DHCP packets by what became of them",
+            dhcp_packets.clone(),
+        );
         registry.register_with_unit("sent", "Bytes of files sent, by protocol", Unit::Bytes, bytes.clone());
         registry.register(
             "machines",
@@ -101,6 +124,8 @@ impl Metrics {
         registry.register("events_dropped", "Events that were not kept", events_dropped.clone());
         Self {
             registry,
+            dhcp_packets,
+            dhcp_counts: OnceLock::new(),
             events,
             dhcp,
             bytes,
@@ -139,6 +164,12 @@ impl Metrics {
         }
     }
 
+    /// Says where the counts of DHCP packets are read. Most packets of a flood are no event, so they are counted where they end.
+    pub fn read_dhcp(&self, counts: Counts) {
+        // There is one DHCP server in a process.
+        let _ = self.dhcp_counts.set(counts);
+    }
+
     /// The page, with `standing` as it is now.
     #[must_use]
     pub fn page(&self, standing: &Standing) -> String {
@@ -147,6 +178,10 @@ impl Metrics {
             gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         self.leases.set(i64::try_from(standing.leases).unwrap_or(i64::MAX));
+        for (fate, count) in self.dhcp_counts.get().into_iter().flat_map(|read| read()) {
+            let counter = self.dhcp_packets.get_or_create(&Fate { fate });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
         let mut page = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut page, &self.registry);
@@ -190,6 +225,7 @@ mod tests {
             durable_us: None,
         }));
         metrics.count(&event(What::BootedFromDisk));
+        metrics.read_dhcp(Box::new(|| vec![("received", 9), ("above_rate", 2)]));
         let page = metrics.page(&Standing {
             machines: vec![("armed", 3), ("held", 0)],
             leases: 7,
@@ -200,6 +236,8 @@ mod tests {
             "cordwainer_dhcp_answers_total{type=\"OFFER\"} 1",
             "cordwainer_machines{state=\"armed\"} 3",
             "cordwainer_leases 7",
+            "cordwainer_dhcp_packets_total{fate=\"received\"} 9",
+            "cordwainer_dhcp_packets_total{fate=\"above_rate\"} 2",
             "cordwainer_http_transfers 0",
             "# EOF",
         ] {

@@ -3,6 +3,7 @@
 //! [`respond()`] is the pure half, from a request to a reply. [`Server`] moves the bytes; nothing else here touches the world.
 
 pub mod content_type;
+pub mod guesses;
 pub mod listing;
 pub mod range;
 mod respond;

@@ -3,6 +3,8 @@
 //! Pure. It must never let a token into a text that is kept: [`redact`] is the only way from a client's path to a log line.
 
 use crate::boot::paths;
+use crate::boot::paths::looks_like_token;
+pub use crate::boot::paths::redact_text;
 use crate::boot::{Ask, paths::Parsed};
 
 /// Most of a report's own words that is kept, in bytes (DESIGN 6).
@@ -84,6 +86,22 @@ impl Route {
         )
     }
 
+    /// The token that is shown, if one is.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        match self {
+            Self::Boot {
+                parsed:
+                    Parsed {
+                        ask: Ask::AnswerFile { token, .. } | Ask::Report { token, .. },
+                        ..
+                    },
+                ..
+            } => Some(token),
+            _ => None,
+        }
+    }
+
     /// True when answering means rendering a template, which takes long enough to be kept off the reactor.
     #[must_use]
     pub const fn renders(&self) -> bool {
@@ -140,7 +158,7 @@ fn detail(query: Option<&str>, body: &[u8]) -> Option<String> {
             .and_then(|value| percent_decode(cut(value, DETAIL.saturating_mul(3)), true))
     });
     let words = asked.unwrap_or_else(|| {
-        let body = body.get(..DETAIL.min(body.len())).unwrap_or(&[]);
+        let body = body.get(..DETAIL.saturating_mul(4).min(body.len())).unwrap_or(&[]);
         let text = String::from_utf8_lossy(body);
         // `curl -d detail=...` sends a form.
         match text.strip_prefix("detail=") {
@@ -148,6 +166,8 @@ fn detail(query: Option<&str>, body: &[u8]) -> Option<String> {
             None => subiquity(&text).unwrap_or_else(|| text.into_owned()),
         }
     });
+    // An installer that fails says what it could not fetch, token and all. Before it is cut: half a token is half a secret.
+    let words = redact_text(&words);
     let mut shown = String::new();
     for c in words.trim().chars() {
         let escaped: String = if c.is_control() || c == '\u{feff}' || is_bidi(c) {
@@ -247,36 +267,6 @@ pub fn redact(path: &str) -> String {
     parts.join("/").chars().take(255).collect()
 }
 
-/// `text` with every run that could be a token left out: for reasons and errors that quote what was asked.
-#[must_use]
-pub fn redact_text(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut run = String::new();
-    for c in text.chars().chain([' ']) {
-        if c.is_ascii_alphanumeric() {
-            run.push(c);
-            continue;
-        }
-        kept.push_str(if looks_like_token(&run) { "(token)" } else { &run });
-        run.clear();
-        kept.push(c);
-    }
-    kept.pop();
-    kept
-}
-
-fn looks_like_token(part: &str) -> bool {
-    let mut run = 0_usize;
-    for byte in part.bytes() {
-        let fits = matches!(byte.to_ascii_lowercase(), b'a'..=b'z' | b'2'..=b'7');
-        run = if fits { run.saturating_add(1) } else { 0 };
-        if run >= 30 {
-            return true;
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +333,16 @@ mod tests {
             .as_deref(),
             Some("subiquity/Install finish FAIL")
         );
+        assert_eq!(
+            detail(
+                None,
+                format!("cannot fetch http://192.0.2.1/i/a1{TOKEN}/ks.cfg").as_bytes()
+            )
+            .as_deref(),
+            Some("cannot fetch http://192.0.2.1/i/(token)/ks.cfg")
+        );
+        let at_the_cut = format!("{} {TOKEN}", "x y ".repeat(252));
+        assert!(!detail(None, at_the_cut.as_bytes()).unwrap().contains("abcdef"));
         assert_eq!(detail(None, b"  "), None);
         assert!(detail(None, "\u{7}".repeat(5000).as_bytes()).unwrap().len() <= DETAIL);
         assert!(

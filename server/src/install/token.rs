@@ -68,6 +68,16 @@ impl Token {
         well_formed.then(|| ArmId(id.to_owned()))
     }
 
+    /// True when `text` is a token of either kind that this key made, for whatever arming, however long ago.
+    #[must_use]
+    pub fn is_genuine(key: &ServerKey, text: &str) -> bool {
+        Self::claimed_arm(text).is_some_and(|arm| {
+            [TokenKind::Install, TokenKind::Report]
+                .into_iter()
+                .any(|kind| Self::derive(key, &arm, kind).matches(text))
+        })
+    }
+
     /// The token as it stands in a URL. Never log it; see [`Token::hint`].
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -117,6 +127,10 @@ mod tests {
         assert!(!install.matches(Token::derive(&key, &arm, TokenKind::Report).reveal()));
         assert!(!install.matches(Token::derive(&ServerKey::new([8; 32]), &arm, TokenKind::Install).reveal()));
         assert!(!install.matches(""));
+        assert!(
+            Token::is_genuine(&key, install.reveal()) && !Token::is_genuine(&ServerKey::new([8; 32]), install.reveal())
+        );
+        assert!(!Token::is_genuine(&key, "x") && !Token::is_genuine(&key, &install.reveal().replace('a', "b")));
         assert_eq!(format!("{install:?} {key:?}"), "(token) (server key)");
     }
 

@@ -39,6 +39,8 @@ pub struct InventoryDb {
     known: Option<(Inventory, u64)>,
     /// `PRAGMA data_version` at the last poll.
     polled: Option<i64>,
+    /// Damaged rows are left out and named here, instead of being an error.
+    damaged: Option<Vec<String>>,
 }
 
 /// What a commit did.
@@ -70,7 +72,23 @@ impl InventoryDb {
             path: folder.path().join(SCHEMA.file),
             known: None,
             polled: None,
+            damaged: None,
         })
+    }
+
+    /// Leaves damaged rows out from now on: a daemon goes on serving all other machines. The machine of a damaged row is unknown and
+    /// unarmed, and what hangs on a damaged profile is not installed. Who writes must not do so: it would write over what may be saved.
+    #[must_use]
+    pub fn leaving_out_damaged(self) -> Self {
+        Self {
+            damaged: Some(Vec::new()),
+            ..self
+        }
+    }
+
+    /// Damaged rows that were left out since this was last asked, each with what is wrong with it.
+    pub fn take_damaged(&mut self) -> Vec<String> {
+        self.damaged.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The whole inventory and its version. Its defaults are empty: they are the configuration's, so the caller sets them.
@@ -79,7 +97,7 @@ impl InventoryDb {
     /// When the file cannot be read, or a row is damaged.
     pub fn load(&mut self) -> Result<(Inventory, u64), StoreError> {
         let (mut inventory, since) = self.known.clone().unwrap_or_default();
-        let newer = newer(&mut self.connection, &self.path, since)?;
+        let newer = newer(&mut self.connection, &self.path, since, &mut self.damaged)?;
         for row in newer.rows {
             inventory.apply(row);
         }
@@ -103,7 +121,7 @@ impl InventoryDb {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&sql)?;
-        let fresh = rows_since(&transaction, &self.path, since)?;
+        let fresh = rows_since(&transaction, &self.path, since, &mut None)?;
         for row in fresh.rows {
             inventory.apply(row);
         }
@@ -141,7 +159,7 @@ impl InventoryDb {
         if self.polled == Some(current) {
             return Ok(None);
         }
-        let newer = newer(&mut self.connection, &self.path, since)?;
+        let newer = newer(&mut self.connection, &self.path, since, &mut self.damaged)?;
         // Only now: a read that failed is tried again. What is committed meanwhile has another data version.
         self.polled = Some(current);
         // What is known follows, or rows that nobody uses any more would stay in memory for as long as the daemon runs.
@@ -163,13 +181,24 @@ impl InventoryDb {
     }
 }
 
-fn newer(connection: &mut Connection, path: &std::path::Path, since: u64) -> Result<Polled, StoreError> {
+fn newer(
+    connection: &mut Connection,
+    path: &std::path::Path,
+    since: u64,
+    damaged: &mut Option<Vec<String>>,
+) -> Result<Polled, StoreError> {
     let transaction = connection.transaction().map_err(StoreError::sql(path))?;
-    rows_since(&transaction, path, since)
+    rows_since(&transaction, path, since, damaged)
 }
 
-/// Every row newer than `since`, with the version that they lead to, from one snapshot.
-fn rows_since(transaction: &Transaction<'_>, path: &std::path::Path, since: u64) -> Result<Polled, StoreError> {
+/// Every row newer than `since`, with the version that they lead to, from one snapshot. Damaged ones go to `damaged` if it is there, and
+/// are taken out: what they said before may no longer hold, least of all an arming.
+fn rows_since(
+    transaction: &Transaction<'_>,
+    path: &std::path::Path,
+    since: u64,
+    damaged: &mut Option<Vec<String>>,
+) -> Result<Polled, StoreError> {
     let sql = StoreError::sql(path);
     let version = version_of(transaction).map_err(&sql)?;
     let mut rows = Vec::new();
@@ -190,12 +219,20 @@ fn rows_since(transaction: &Transaction<'_>, path: &std::path::Path, since: u64)
             .and_then(|value| Ok(value.as_str_or_null()?))
             .map_err(&sql)?;
         let sum: i64 = row.get(3).map_err(&sql)?;
-        let change = read(kind, name, body, sum, &mut words).map_err(|why| StoreError::BadRow {
-            path: path.to_owned(),
-            row: format!("{} {}", kind.escape_debug(), name.escape_debug()),
-            why,
-        })?;
-        rows.push(change);
+        match (read(kind, name, body, sum, &mut words), damaged.as_mut()) {
+            (Ok(change), _) => rows.push(change),
+            (Err(why), Some(damaged)) => {
+                damaged.push(format!("{} {}: {why}", kind.escape_debug(), name.escape_debug()));
+                rows.extend(gone(kind, name));
+            }
+            (Err(why), None) => {
+                return Err(StoreError::BadRow {
+                    path: path.to_owned(),
+                    row: format!("{} {}", kind.escape_debug(), name.escape_debug()),
+                    why,
+                });
+            }
+        }
     }
     Ok(Polled { rows, version })
 }
@@ -232,13 +269,7 @@ fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Wor
         return Err("its checksum does not fit".to_owned());
     }
     let Some(body) = body else {
-        return match kind {
-            "distro" => Ok(RowChange::Remove(Kind::Distro, parsed)),
-            "profile" => Ok(RowChange::Remove(Kind::Profile, parsed)),
-            "system" => Ok(RowChange::Remove(Kind::System, parsed)),
-            ARM => Ok(RowChange::Disarm(parsed)),
-            _ => Err("its kind is unknown".to_owned()),
-        };
+        return gone(kind, name).ok_or_else(|| "its kind is unknown".to_owned());
     };
     let row = match kind {
         "distro" => Row::Distro(Arc::new(json::<Distro>(body)?)),
@@ -259,6 +290,18 @@ fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Wor
         Ok(RowChange::Put(row))
     } else {
         Err("it says another name".to_owned())
+    }
+}
+
+/// The change that takes out what a row said.
+fn gone(kind: &str, name: &str) -> Option<RowChange> {
+    let name = name.parse().ok()?;
+    match kind {
+        "distro" => Some(RowChange::Remove(Kind::Distro, name)),
+        "profile" => Some(RowChange::Remove(Kind::Profile, name)),
+        "system" => Some(RowChange::Remove(Kind::System, name)),
+        ARM => Some(RowChange::Disarm(name)),
+        _ => None,
     }
 }
 

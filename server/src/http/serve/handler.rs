@@ -8,9 +8,10 @@ use super::transfer::Transfer;
 use crate::boot::{Effect, When, World, still_stands};
 use crate::event::What;
 use crate::event::metrics::Standing;
+use crate::http::guesses::{self, Verdict};
 use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
-use crate::install::{State, state};
+use crate::install::{State, Token, state};
 use crate::model::Mac;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -18,11 +19,10 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -37,14 +37,19 @@ const DECISIONS: usize = 4;
 /// How long a report's body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Answers one request. Total: whatever goes wrong has an answer.
+/// Ends the connection without an answer: its client guesses tokens.
+#[derive(Debug, thiserror::Error)]
+#[error("too many wrong tokens from this address")]
+pub(super) struct ShutOut;
+
+/// Answers one request. Whatever goes wrong has an answer, but for who guesses tokens.
 pub(super) async fn handle(
     shared: Arc<Shared>,
     conn: Conn,
     peer: IpAddr,
     local: IpAddr,
     request: Request<Incoming>,
-) -> Result<Response<Sending>, Infallible> {
+) -> Result<Response<Sending>, ShutOut> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let method = Method::of(parts.method.as_str());
@@ -62,8 +67,32 @@ pub(super) async fn handle(
     };
     let peer_v4 = v4(peer);
     let peer = peer_v4.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let world = shared.worlds.world();
+    if let Some(token) = asked.token()
+        && !Token::is_genuine(&world.key, token)
+    {
+        let verdict = shared
+            .guesses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wrong(peer, world.now);
+        match verdict {
+            Verdict::Answered => {}
+            Verdict::Last => {
+                let minutes = guesses::SHUT_OUT.as_secs() / 60;
+                let cause = format!(
+                    "{} wrong tokens within a minute; more from this address get no answer for {minutes} minutes",
+                    guesses::MOST
+                );
+                shared
+                    .events
+                    .emit(nobody(peer).event(world.now, What::AnswerRefused { cause }));
+            }
+            Verdict::ShutOut => return Err(ShutOut),
+        }
+    }
     let served = peer_v4.is_some_and(|peer| shared.options.serves(peer));
-    let installs = shared.worlds.world().installs;
+    let installs = world.installs;
     let known = installs.sightings.contains_key(&peer) || installs.holders.contains_key(&peer);
     let ours = matches!(asked, Route::Boot { .. }) && served;
     let neighbour = if ours && (asked.judges_address() || !known) {
@@ -102,12 +131,15 @@ pub(super) async fn handle(
         }
     }
     // The disk fails, or rendering panicked, which the log has: the client may try again.
-    let who = Who {
+    Ok(text(&conn, method, Reply::unavailable(nobody(peer))))
+}
+
+const fn nobody(peer: Ipv4Addr) -> Who {
+    Who {
         mac: None,
         system: None,
         peer,
-    };
-    Ok(text(&conn, method, Reply::unavailable(who)))
+    }
 }
 
 /// One question, to be asked again when the world has moved on before its answer could leave.

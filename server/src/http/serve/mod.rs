@@ -15,6 +15,7 @@ mod transfer;
 pub use connection::Patience;
 
 use crate::event::metrics::Metrics;
+use crate::http::guesses::Guesses;
 use crate::ports::{Effects, Events, Worlds};
 use connection::TimedStream;
 use hyper::server::conn::http1;
@@ -122,6 +123,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     sums: transfer::Sums,
     seats: Mutex<Seats>,
+    guesses: Mutex<Guesses>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -205,6 +207,7 @@ impl Server {
             metrics: ports.metrics,
             sums: transfer::Sums::default(),
             seats: Mutex::default(),
+            guesses: Mutex::default(),
         };
         Ok(Self {
             listeners,

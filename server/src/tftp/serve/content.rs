@@ -83,7 +83,7 @@ pub(super) async fn open(shared: &Arc<Shared>, address: Ipv4Addr, local: Ipv4Add
         address,
         mac: None,
         system: None,
-        file: name.to_string(),
+        file: paths::redact_text(&name.to_string()),
     };
     let Some(text) = name.as_str().map(str::to_owned) else {
         return (nobody, Opened::NotFound("the name is not UTF-8".to_owned()));
@@ -127,8 +127,9 @@ pub(super) async fn open(shared: &Arc<Shared>, address: Ipv4Addr, local: Ipv4Add
             let pending = Pending::of(decision);
             Opened::Found { content, size, pending }
         }
-        Err(Unopened::NotFound(why)) => Opened::NotFound(why),
-        Err(Unopened::Silence(why)) => Opened::Silence(why),
+        // Reasons quote what was asked for.
+        Err(Unopened::NotFound(why)) => Opened::NotFound(paths::redact_text(&why)),
+        Err(Unopened::Silence(why)) => Opened::Silence(paths::redact_text(&why)),
     };
     (asker, opened)
 }

@@ -15,9 +15,11 @@ mod socket;
 use super::admit::{NotServed, admit};
 use super::open::{Arrival, arrive};
 use super::packet::Packet;
+use crate::boot::paths;
 use crate::event::{Event, What};
 use crate::ports::{Effects, Events, Worlds};
 use ipnet::Ipv4Net;
+use prometheus_client::metrics::gauge::Gauge;
 use registry::{Offered, Registry};
 use socket::{Listener, Received};
 use std::io;
@@ -71,6 +73,7 @@ pub enum TftpError {
 pub struct Server {
     listeners: Vec<Listener>,
     config: TftpConfig,
+    transfers: Gauge,
 }
 
 /// What all peers' tasks share.
@@ -82,6 +85,7 @@ struct Shared {
     /// Times of transfers count from here.
     began: Instant,
     readers: Arc<Semaphore>,
+    transfers: Gauge,
     registry: Arc<Registry>,
 }
 
@@ -110,7 +114,17 @@ impl Server {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { listeners, config })
+        Ok(Self {
+            listeners,
+            config,
+            transfers: Gauge::default(),
+        })
+    }
+
+    /// Counts the transfers that are under way on `transfers`.
+    #[must_use]
+    pub fn counting(self, transfers: Gauge) -> Self {
+        Self { transfers, ..self }
     }
 
     /// The address of the first listener, its port as the kernel gave it.
@@ -142,6 +156,7 @@ impl Server {
             config: self.config,
             began: Instant::now(),
             readers: Arc::new(Semaphore::new(READERS)),
+            transfers: self.transfers,
             registry: Arc::new(Registry::default()),
         });
         let mut tasks = JoinSet::new();
@@ -238,14 +253,14 @@ fn arrived(received: &Received, shared: &Arc<Shared>, peers: &mut JoinSet<()>) {
         tracing::debug!(%peer, %why, "TFTP datagram not answered");
         // Said for the machine whose network was forgotten; what is plainly forged is not worth an event.
         if let (NotServed::Network(_), Arrival::Read(request)) = (why, arrive(&received.bytes)) {
-            let (file, reason) = (request.name.to_string(), why.to_string());
+            let (file, reason) = (paths::redact_text(&request.name.to_string()), why.to_string());
             emit(What::TftpNotFound { file, reason });
         }
         return;
     }
     match arrive(&received.bytes) {
         Arrival::Read(request) => {
-            let file = request.name.to_string();
+            let file = paths::redact_text(&request.name.to_string());
             match shared.registry.offer((peer, local), request) {
                 Offered::Taken => {}
                 Offered::New(seat) => {

@@ -13,6 +13,7 @@ use crate::tftp::open::{Opening, open, strange};
 use crate::tftp::packet::{ErrorCode, Packet, Request};
 use crate::tftp::transfer::{End, Limits, Transfer, Want};
 use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,7 +51,9 @@ pub(super) async fn attend(shared: Arc<Shared>, mut seat: Seat) {
                         size,
                         began: shared.now(),
                     };
+                    let counted = Counted::new(&shared.transfers);
                     next = running.run(&content, &mut seat.requests).await;
+                    drop(counted);
                     running.report();
                     // What fits one block was read before its reader had proved its address, and of an empty file nothing is.
                     if running.transfer.end() == Some(&End::Sent)
@@ -102,6 +105,22 @@ pub(super) async fn attend(shared: Arc<Shared>, mut seat: Seat) {
         if next.is_none() {
             next = seat.next_or_leave();
         }
+    }
+}
+
+/// A transfer under way; it counts until it is dropped, by a cut at the end of the grace too.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(transfers: &'a Gauge) -> Self {
+        transfers.inc();
+        Self(transfers)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
