@@ -17,6 +17,7 @@
 
 mod cli;
 mod dhcp;
+mod hostile;
 mod http;
 mod import;
 mod iso;
