@@ -24,6 +24,8 @@ use tokio::sync::broadcast;
 const FOLLOW: usize = 4096;
 /// Boots that wait to be stored; more are dropped.
 const WAITING: usize = 4096;
+/// Events that may wait to be logged. Past it only warnings and errors are kept; the rest is counted as dropped.
+const FRESH: usize = 65_536;
 /// A boot of which nothing was heard for so long is stored as it is.
 const SILENCE: Duration = Duration::from_secs(300);
 /// Largest sum of the stored stories, in bytes.
@@ -41,14 +43,40 @@ struct Kept {
 
 struct Inner {
     kept: Mutex<Kept>,
+    /// Emitted, and neither logged nor in the rings yet.
+    fresh: Mutex<Vec<Arc<Event>>>,
+    /// Held by whoever takes `fresh` over, so that the order stays.
+    order: Mutex<()>,
     follow: broadcast::Sender<Arc<Event>>,
     metrics: Arc<Metrics>,
     now: Now,
+    /// True when finished boots go to a database.
+    stores: bool,
 }
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what was emitted and puts it into the rings.
+    fn catch_up(&self) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
+        for event in fresh {
+            log(&event);
+            let mut kept = self.lock();
+            let ended = kept.rings.push(event);
+            let room = WAITING.saturating_sub(kept.waiting.len());
+            if self.stores {
+                let lost = ended.len().saturating_sub(room);
+                kept.waiting.extend(ended.into_iter().take(room));
+                if lost > 0 {
+                    let lost = u64::try_from(lost).unwrap_or(u64::MAX);
+                    self.metrics.events_dropped.inc_by(lost);
+                }
+            }
+        }
     }
 }
 
@@ -56,6 +84,9 @@ impl Inner {
 pub struct Sink {
     inner: Arc<Inner>,
     database: Option<PathBuf>,
+    /// Wakes the thread that writes the log: a line costs a system call, and whoever emits has packets to answer. None when there is no
+    /// such thread, and then it is done on the spot.
+    scribe: Option<SyncSender<()>>,
     writer: Mutex<Option<(SyncSender<()>, JoinHandle<()>)>>,
 }
 
@@ -77,16 +108,21 @@ impl Sink {
                 rings: Rings::new(Bounds::default()),
                 waiting: Vec::new(),
             }),
+            fresh: Mutex::default(),
+            order: Mutex::default(),
             follow: broadcast::channel(FOLLOW).0,
             metrics,
             now,
+            stores: database.is_some(),
         });
+        let scribe = start_scribe(inner.clone());
         let writer = database
             .as_ref()
             .and_then(|path| start_writer(path.clone(), inner.clone()));
         Arc::new(Self {
             inner,
             database,
+            scribe,
             writer: Mutex::new(writer),
         })
     }
@@ -94,6 +130,7 @@ impl Sink {
     /// Every event of a machine that is in memory, by its record's name or its hardware address, in order.
     #[must_use]
     pub fn events_of(&self, system: Option<&Name>, mac: Option<Mac>) -> Vec<Arc<Event>> {
+        self.inner.catch_up();
         self.inner.lock().rings.of(system, mac)
     }
 
@@ -131,6 +168,7 @@ impl Sink {
 
     /// Stores what is not stored yet and stops the writer. Events after this stay in memory. Blocks until the disk has it.
     pub fn close(&self) {
+        self.inner.catch_up();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((stop, thread)) = writer {
             drop(stop);
@@ -150,24 +188,42 @@ impl Drop for Sink {
 impl Events for Sink {
     fn emit(&self, event: Event) {
         self.inner.metrics.count(&event);
-        log(&event);
         let event = Arc::new(event);
-        {
-            let mut kept = self.inner.lock();
-            let ended = kept.rings.push(event.clone());
-            let room = WAITING.saturating_sub(kept.waiting.len());
-            if self.database.is_some() {
-                let lost = ended.len().saturating_sub(room);
-                kept.waiting.extend(ended.into_iter().take(room));
-                if lost > 0 {
-                    let lost = u64::try_from(lost).unwrap_or(u64::MAX);
-                    self.inner.metrics.events_dropped.inc_by(lost);
-                }
-            }
-        }
         // An error means that nobody follows.
-        let _ = self.inner.follow.send(event);
+        let _ = self.inner.follow.send(event.clone());
+        let full = {
+            let mut fresh = self.inner.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            let full = fresh.len() >= FRESH && event.level() < Level::Warn;
+            if !full {
+                fresh.push(event);
+            }
+            full
+        };
+        if full {
+            self.inner.metrics.events_dropped.inc();
+        }
+        match &self.scribe {
+            // A full channel means that the thread is awake already.
+            Some(scribe) => drop(scribe.try_send(())),
+            None => self.inner.catch_up(),
+        }
     }
+}
+
+/// Starts the thread that logs. It ends with the sink.
+fn start_scribe(inner: Arc<Inner>) -> Option<SyncSender<()>> {
+    let (scribe, woken) = sync_channel::<()>(1);
+    let write = move || {
+        while woken.recv().is_ok() {
+            inner.catch_up();
+        }
+    };
+    std::thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(write)
+        .inspect_err(|error| tracing::warn!(%error, "events are logged by whoever emits them: no thread"))
+        .ok()
+        .map(|_| scribe)
 }
 
 /// One line for one event.
@@ -221,6 +277,7 @@ fn start_writer(path: PathBuf, inner: Arc<Inner>) -> Option<(SyncSender<()>, Joi
             let stopping = stopped.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout);
             let silence = if stopping { Duration::ZERO } else { SILENCE };
             let now = (inner.now)();
+            inner.catch_up();
             let boots = {
                 let mut kept = inner.lock();
                 let mut boots = std::mem::take(&mut kept.waiting);
