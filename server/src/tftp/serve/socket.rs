@@ -7,11 +7,14 @@
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket as StdSocket};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -19,6 +22,8 @@ use tokio::net::UdpSocket;
 const LONGEST: usize = 2048;
 /// A thousand requests at once, when a rack is switched on.
 const QUEUE: usize = 1 << 20;
+/// Datagrams that the kernel cuts from one buffer (`UDP_MAX_SEGMENTS` of the kernels before 6.9).
+const SEGMENTS: usize = 64;
 
 /// A socket at the well-known port.
 #[derive(Debug)]
@@ -119,6 +124,16 @@ pub(super) fn send_once(local: Ipv4Addr, peer: SocketAddrV4, datagram: &[u8]) ->
 pub(super) struct Link {
     socket: UdpSocket,
     peer: SocketAddrV4,
+    /// False once the kernel refused to cut a burst.
+    offload: AtomicBool,
+}
+
+/// What became of a burst.
+enum Sent {
+    /// It left, or was lost as any datagram may be.
+    Done,
+    /// The kernel does not cut it.
+    Refused,
 }
 
 /// What came in.
@@ -140,7 +155,11 @@ impl Link {
         socket.connect(peer)?;
         socket.set_nonblocking(true)?;
         let socket = UdpSocket::from_std(socket)?;
-        Ok(Self { socket, peer })
+        Ok(Self {
+            socket,
+            peer,
+            offload: AtomicBool::new(true),
+        })
     }
 
     /// The kernel's idea of the path's MTU, when it has one.
@@ -182,18 +201,120 @@ impl Link {
         }
     }
 
-    /// Sends what stands in `burst`, `segment` bytes in each datagram. This is where UDP GSO will take a burst as a whole.
+    /// Sends what stands in `burst`, `segment` bytes in each datagram, all but the last of equal size. The kernel cuts a burst itself
+    /// where it can (UDP GSO): one call in place of up to 64.
     ///
     /// # Errors
     /// `ConnectionRefused` when the peer's port is closed. Other failures are losses, which the transfer mends.
     pub(super) async fn send(&self, burst: &[u8], segment: usize) -> io::Result<()> {
-        for datagram in burst.chunks(segment.max(1)) {
-            match self.socket.send(datagram).await {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error),
-                Err(error) => tracing::debug!(peer = %self.peer, %error, "TFTP datagram not sent"),
+        let segment = segment.max(1);
+        let size = u16::try_from(segment).ok();
+        for part in burst.chunks(segment.saturating_mul(SEGMENTS)) {
+            match size.filter(|_| part.len() > segment && self.offload.load(Ordering::Relaxed)) {
+                Some(size) => match self.lost(self.send_segments(part, size).await)? {
+                    Sent::Done => {}
+                    Sent::Refused => {
+                        // A driver without checksum offload (EIO), a tunnel or an old kernel (EINVAL): never again on this socket.
+                        self.offload.store(false, Ordering::Relaxed);
+                        self.send_each(part, segment).await?;
+                    }
+                },
+                None => self.send_each(part, segment).await?,
             }
         }
         Ok(())
+    }
+
+    async fn send_each(&self, part: &[u8], segment: usize) -> io::Result<()> {
+        for datagram in part.chunks(segment) {
+            let sent = self.socket.send(datagram).await;
+            self.lost(sent.map(|_| Sent::Done))?;
+        }
+        Ok(())
+    }
+
+    async fn send_segments(&self, part: &[u8], segment: u16) -> io::Result<Sent> {
+        let send = || -> io::Result<usize> {
+            Ok(sendmsg::<SockaddrIn>(
+                self.socket.as_raw_fd(),
+                &[IoSlice::new(part)],
+                &[ControlMessage::UdpGsoSegments(&segment)],
+                MsgFlags::MSG_DONTWAIT,
+                None,
+            )?)
+        };
+        match self.socket.async_io(Interest::WRITABLE, send).await {
+            Ok(_) => Ok(Sent::Done),
+            Err(error) if refuses_offload(&error) => Ok(Sent::Refused),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells a closed port from a loss.
+    fn lost(&self, sent: io::Result<Sent>) -> io::Result<Sent> {
+        sent.or_else(|error| {
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                return Err(error);
+            }
+            tracing::debug!(peer = %self.peer, %error, "TFTP datagram not sent");
+            Ok(Sent::Done)
+        })
+    }
+}
+
+/// What the kernel says when it cannot cut a burst.
+fn refuses_offload(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EIO | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT | Errno::EMSGSIZE)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Link, StdSocket) {
+        let peer = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let SocketAddr::V4(address) = peer.local_addr().unwrap() else {
+            panic!("an IPv4 socket has an IPv4 address");
+        };
+        (Link::open(Ipv4Addr::LOCALHOST, address).unwrap(), peer)
+    }
+
+    fn received(peer: &StdSocket, wanted: usize) -> Vec<Vec<u8>> {
+        let mut buffer = [0_u8; 2048];
+        let mut datagrams: Vec<Vec<u8>> = Vec::new();
+        while datagrams.iter().map(Vec::len).sum::<usize>() < wanted {
+            let length = peer.recv(&mut buffer).unwrap();
+            datagrams.push(buffer[..length].to_vec());
+        }
+        datagrams
+    }
+
+    #[tokio::test]
+    async fn a_burst_arrives_in_the_same_pieces_with_and_without_offload() {
+        let burst: Vec<u8> = (0..516 * 70 + 9).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        for offload in [true, false] {
+            let (link, peer) = pair();
+            link.offload.store(offload, Ordering::Relaxed);
+            link.send(&burst, 516).await.unwrap();
+            let datagrams = received(&peer, burst.len());
+            let expected: Vec<&[u8]> = burst.chunks(516).collect();
+            assert_eq!(datagrams, expected, "offload {offload}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_cannot_cut_is_sent_piece_by_piece() {
+        let (link, peer) = pair();
+        // More than a datagram can hold: refused as a whole, and each piece is fine.
+        let burst = vec![7_u8; 1500 * 50];
+        link.send(&burst, 1500).await.unwrap();
+        assert!(!link.offload.load(Ordering::Relaxed), "it is not tried again");
+        assert_eq!(received(&peer, burst.len()).len(), 50);
+        let unlike = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(refuses_offload(&Errno::EIO.into()) && !refuses_offload(&unlike));
     }
 }
