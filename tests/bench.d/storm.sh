@@ -1,8 +1,8 @@
-# A storm: machines that are all on record and armed are switched on within a second, each walks its whole way.
+# A storm: machines that are all on record and armed are switched on within a second, each walks its whole way. Kernel and initrd are a tenth of real ones: what is measured is how many, not how much.
 bench_storm() {
     local machines=${BENCH_STORM:-5000} round figures
     for round in $(seq "$runs"); do
-        configure authoritative
+        configure authoritative "$work/real"
         "$load" inventory --state "$state/state" --systems "$machines" --armed yes --tree "$work/files/tree"
         ours
         figures=$("${on_client[@]}" "$load" storm --server 10.64.0.1 --tftp 6969 --machines "$machines")

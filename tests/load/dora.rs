@@ -58,7 +58,8 @@ pub fn run(arguments: &Arguments) {
     let stop = Arc::new(AtomicBool::new(false));
     let took: Arc<Mutex<Vec<f64>>> = Arc::default();
     let ears = {
-        let (socket, sent, offers, stop, took) = (socket.clone(), sent.clone(), offers.clone(), stop.clone(), took.clone());
+        let (socket, sent, offers, stop, took) =
+            (socket.clone(), sent.clone(), offers.clone(), stop.clone(), took.clone());
         std::thread::spawn(move || {
             let mut bytes = [0_u8; 2048];
             let mut times = Vec::with_capacity(sent.len());
@@ -125,7 +126,11 @@ pub fn answer(arguments: &Arguments) {
     let mut bytes = [0_u8; 2048];
     loop {
         let (length, peer) = socket.recv_from(&mut bytes).unwrap();
-        let message = if option(&bytes[..length], 53) == Some(&[1]) { 2 } else { 5 };
+        let message = if option(&bytes[..length], 53) == Some(&[1]) {
+            2
+        } else {
+            5
+        };
         let mut reply = bytes[..240].to_vec();
         reply[0] = 2;
         reply[16..20].copy_from_slice(&[10, bytes[31], bytes[32], bytes[33]]);

@@ -117,7 +117,9 @@ fn length(head: &str) -> usize {
 /// The path of the answer file that a boot script names.
 fn answer_file(server: SocketAddrV4, script: &str) -> String {
     let text = Connection::open(server).text(script);
-    let at = text.find("/i/").unwrap_or_else(|| panic!("{text} names no answer file"));
+    let at = text
+        .find("/i/")
+        .unwrap_or_else(|| panic!("{text} names no answer file"));
     text[at..].split_whitespace().next().unwrap().to_owned()
 }
 

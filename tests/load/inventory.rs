@@ -30,13 +30,29 @@ pub fn make(arguments: &Arguments) {
         add(
             Kind::Distro,
             "lab",
-            &[("breed", "lab"), ("kernel", &format!("{tree}/vmlinuz")), ("initrd", &format!("{tree}/initrd.img"))],
+            &[
+                ("breed", "lab"),
+                ("kernel", &format!("{tree}/vmlinuz")),
+                ("initrd", &format!("{tree}/initrd.img")),
+            ],
         ),
-        add(Kind::Profile, "lab", &[("distro", "lab"), ("autoinstall", "lab/answer")]),
+        add(
+            Kind::Profile,
+            "lab",
+            &[("distro", "lab"), ("autoinstall", "lab/answer")],
+        ),
     ];
     changes.extend((0..systems).map(|number| {
         let (name, mac) = (format!("s{number}"), mac(number).to_string());
-        add(Kind::System, &name, &[("profile", "lab"), ("mac", &mac), ("hostname", &format!("{name}.lab.test"))])
+        add(
+            Kind::System,
+            &name,
+            &[
+                ("profile", "lab"),
+                ("mac", &mac),
+                ("hostname", &format!("{name}.lab.test")),
+            ],
+        )
     }));
     db.commit(|inventory| edit_all(inventory, changes)).unwrap();
     if armed == "yes" {

@@ -33,8 +33,7 @@ impl Arguments {
     /// The value of `--key`, or `default`.
     pub fn get<T: FromStr>(&self, key: &str, default: &str) -> T {
         let text = self.0.get(key).map_or(default, String::as_str);
-        text.parse()
-            .unwrap_or_else(|_| panic!("--{key} {text} cannot be read"))
+        text.parse().unwrap_or_else(|_| panic!("--{key} {text} cannot be read"))
     }
 }
 

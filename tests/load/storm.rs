@@ -36,7 +36,10 @@ struct Walk {
 /// Prints `percent ACKed within 4 s, p99 of the first ACK in ms, percent done, seconds until the last was done`; what stopped the others
 /// goes to standard error.
 pub fn run(arguments: &Arguments) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(storm(arguments));
 }
 
@@ -60,7 +63,10 @@ async fn storm(arguments: &Arguments) {
         .into_iter()
         .enumerate()
         .map(|(number, heard)| {
-            let (cable, after) = (cable.clone(), Duration::from_secs(1).mul_f64(number as f64 / f64::from(machines)));
+            let (cable, after) = (
+                cable.clone(),
+                Duration::from_secs(1).mul_f64(number as f64 / f64::from(machines)),
+            );
             tokio::spawn(async move {
                 sleep(after).await;
                 let mut machine = Machine {
@@ -102,7 +108,10 @@ async fn storm(arguments: &Arguments) {
     );
     for (why, count) in stuck {
         let why = why.replace('\n', " ");
-        drop(std::io::Write::write_all(&mut std::io::stderr(), format!("{count} machines: {why}\n").as_bytes()));
+        drop(std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("{count} machines: {why}\n").as_bytes(),
+        ));
     }
 }
 
@@ -110,7 +119,9 @@ async fn storm(arguments: &Arguments) {
 async fn listen(cable: Arc<Cable>, ears: Vec<UnboundedSender<Vec<u8>>>) {
     let mut bytes = [0_u8; 2048];
     loop {
-        let Ok(length) = cable.dhcp.recv(&mut bytes).await else { continue };
+        let Ok(length) = cable.dhcp.recv(&mut bytes).await else {
+            continue;
+        };
         if length < 240 {
             continue;
         }
@@ -146,7 +157,10 @@ impl Machine {
             .filter(|word| word.starts_with("http://"))
             .collect();
         let find = |part: &str| {
-            urls.iter().find(|url| url.contains(part)).map(|url| (*url).to_owned()).ok_or_else(|| format!("no {part} in {script}"))
+            urls.iter()
+                .find(|url| url.contains(part))
+                .map(|url| (*url).to_owned())
+                .ok_or_else(|| format!("no {part} in {script}"))
         };
         self.stage("the kernel");
         self.http(address, "GET", &find("vmlinuz")?).await?;
@@ -181,9 +195,15 @@ impl Machine {
     async fn dhcp(&mut self, identity: &[u8]) -> Result<(Ipv4Addr, String), String> {
         let mut waits = REPEATS.into_iter();
         loop {
-            let wait = Duration::from_secs(waits.next().ok_or_else(|| format!("{}: no answer in a minute", self.walk.stuck))?);
+            let wait = Duration::from_secs(
+                waits
+                    .next()
+                    .ok_or_else(|| format!("{}: no answer in a minute", self.walk.stuck))?,
+            );
             self.say(1, &[], identity).await;
-            let Some(offer) = self.hear(2, wait).await else { continue };
+            let Some(offer) = self.hear(2, wait).await else {
+                continue;
+            };
             let mut chosen = vec![50, 4];
             chosen.extend(&offer[16..20]);
             chosen.extend([54, 4]);
@@ -194,7 +214,13 @@ impl Machine {
                 if let Some(ack) = self.hear(5, again).await {
                     let address = Ipv4Addr::new(ack[16], ack[17], ack[18], ack[19]);
                     let file = option(&ack, 67).map_or_else(
-                        || ack[108..236].split(|byte| *byte == 0).next().unwrap_or_default().to_vec(),
+                        || {
+                            ack[108..236]
+                                .split(|byte| *byte == 0)
+                                .next()
+                                .unwrap_or_default()
+                                .to_vec()
+                        },
                         <[u8]>::to_vec,
                     );
                     return Ok((address, String::from_utf8_lossy(&file).into_owned()));
@@ -241,7 +267,11 @@ impl Machine {
         let mut peer: Option<SocketAddr> = None;
         loop {
             match peer {
-                None => socket.send_to(request.as_bytes(), (self.cable.server, self.cable.tftp)).await,
+                None => {
+                    socket
+                        .send_to(request.as_bytes(), (self.cable.server, self.cable.tftp))
+                        .await
+                }
                 Some(peer) => {
                     let [high, low] = next.wrapping_sub(1).to_be_bytes();
                     socket.send_to(&[0, 4, high, low], peer).await
@@ -274,11 +304,17 @@ impl Machine {
 
     /// One request on a connection of its own, repeated while the server cannot be reached.
     async fn http(&self, from: Ipv4Addr, method: &str, url: &str) -> Result<Vec<u8>, String> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` is no URL"))?;
+        let rest = url
+            .strip_prefix("http://")
+            .ok_or_else(|| format!("`{url}` is no URL"))?;
         let (host, path) = rest.split_once('/').ok_or_else(|| format!("{url} has no path"))?;
-        let server: SocketAddrV4 = if host.contains(':') { host.to_owned() } else { format!("{host}:80") }
-            .parse()
-            .map_err(|_| format!("{url} names no address"))?;
+        let server: SocketAddrV4 = if host.contains(':') {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        }
+        .parse()
+        .map_err(|_| format!("{url} names no address"))?;
         let mut last = String::new();
         for _ in 0..5 {
             let exchange = async {
@@ -286,7 +322,9 @@ impl Machine {
                 socket.set_reuseaddr(true)?;
                 socket.bind(SocketAddr::from((from, 0)))?;
                 let mut stream = socket.connect(server.into()).await?;
-                let head = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let head = format!(
+                    "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
                 stream.write_all(head.as_bytes()).await?;
                 let mut bytes = Vec::new();
                 stream.read_to_end(&mut bytes).await?;

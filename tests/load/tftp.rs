@@ -31,7 +31,10 @@ pub fn run(arguments: &Arguments) {
         })
         .collect();
     readers.into_iter().for_each(|reader| reader.join().unwrap());
-    println!("{:.1}", BYTES.load(Ordering::Relaxed) as f64 / 1e6 / begun.elapsed().as_secs_f64());
+    println!(
+        "{:.1}",
+        BYTES.load(Ordering::Relaxed) as f64 / 1e6 / begun.elapsed().as_secs_f64()
+    );
 }
 
 /// Fetches the file once, or until `end`.
@@ -89,19 +92,19 @@ fn fetch(server: SocketAddrV4, local: Ipv4Addr, file: &str, window: u16, blksize
                     return;
                 }
             }
-            (3, block) => {
-                // A gap: what came in order is acknowledged once, the rest of the burst is let pass.
-                if block.wrapping_sub(next) < window && in_window != u16::MAX {
-                    acknowledge(next.wrapping_sub(1));
-                    in_window = 0;
-                }
+            // A gap: what came in order is acknowledged, and the rest of the burst is let pass.
+            (3, block) if block.wrapping_sub(next) < window => {
+                acknowledge(next.wrapping_sub(1));
+                in_window = 0;
             }
             (5, _) => panic!("{}", String::from_utf8_lossy(&packet[4..length])),
             _ => {}
         }
         length = match socket.recv(&mut packet) {
             Ok(length) => length,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) && Instant::now() < end => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) && Instant::now() < end =>
+            {
                 acknowledge(next.wrapping_sub(1));
                 in_window = 0;
                 packet[1] = 0;
@@ -124,7 +127,12 @@ pub fn answer(arguments: &Arguments) {
             .split(|byte| *byte == 0)
             .map(|word| String::from_utf8_lossy(word).into_owned())
             .collect();
-        let option = |name: &str| words.iter().position(|word| word == name).map(|at| words[at + 1].clone());
+        let option = |name: &str| {
+            words
+                .iter()
+                .position(|word| word == name)
+                .map(|at| words[at + 1].clone())
+        };
         let blksize: usize = option("blksize").map_or(512, |text| text.parse().unwrap());
         let window: usize = option("windowsize").map_or(1, |text| text.parse().unwrap());
         let oack = words.len() > 3;
