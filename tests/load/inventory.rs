@@ -1,4 +1,4 @@
-//! Fills a state folder: a distro with a tree, a profile of the lab's template, and so many machines, armed or not.
+//! Fills a state folder: a distro with a tree, a profile of a shipped kickstart, and so many machines, armed or not.
 
 use super::Arguments;
 use cordwainer::inventory::{Change, Row, RowChange, edit_all};
@@ -31,7 +31,8 @@ pub fn make(arguments: &Arguments) {
             Kind::Distro,
             "lab",
             &[
-                ("breed", "lab"),
+                ("breed", "redhat"),
+                ("os_version", "rhel9"),
                 ("kernel", &format!("{tree}/vmlinuz")),
                 ("initrd", &format!("{tree}/initrd.img")),
             ],
@@ -39,7 +40,7 @@ pub fn make(arguments: &Arguments) {
         add(
             Kind::Profile,
             "lab",
-            &[("distro", "lab"), ("autoinstall", "lab/answer")],
+            &[("distro", "lab"), ("autoinstall", "redhat/el9.ks")],
         ),
     ];
     changes.extend((0..systems).map(|number| {

@@ -160,21 +160,21 @@ impl Machine {
             urls.iter()
                 .find(|url| url.contains(part))
                 .map(|url| (*url).to_owned())
-                .ok_or_else(|| format!("no {part} in {script}"))
+                .ok_or_else(|| format!("no {part} in the script"))
         };
         self.stage("the kernel");
-        self.http(address, "GET", &find("vmlinuz")?).await?;
+        self.http(address, "GET", &find("/-/kernel")?).await?;
         self.stage("the initrd");
-        self.http(address, "GET", &find("initrd")?).await?;
+        self.http(address, "GET", &find("/-/initrd")?).await?;
         self.stage("the answer file");
         let answer = self.http(address, "GET", &find("/i/")?).await?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let report = answer
-            .lines()
-            .find_map(|line| line.strip_prefix("report="))
-            .ok_or_else(|| format!("no report in {answer}"))?
-            .trim_matches(['"', '\''])
-            .to_owned();
+            .split(|c: char| c.is_whitespace() || "'\"".contains(c))
+            .find_map(|word| word.split_once("/r/").filter(|(host, _)| host.starts_with("http://")))
+            .ok_or("the answer file names no place for reports")?;
+        let token: String = report.1.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let report = format!("{}/r/{token}", report.0);
         for stage in ["started", "partitioning", "packages", "bootloader", "done"] {
             self.stage("a report");
             self.http(address, "POST", &format!("{report}/{stage}")).await?;
