@@ -70,6 +70,8 @@ pub struct SignatureFacts {
     pub reboots_midway: bool,
     /// The name of the answer file in its URL: `ks.cfg`, `preseed.cfg`, `answer`, or a folder's main file (`user-data`).
     pub answer_file: String,
+    /// Further files of the folder that a token opens: (name in its URL, path of the template).
+    pub answer_files: Vec<(String, String)>,
     /// Paths below the tree whose first fetch means a stage: (pattern, stage word). `*` stands for anything within a path component,
     /// `**` for anything; a pattern that ends in `/` stands for all below it. Judge them with [`SignatureFacts::stage_of`].
     pub inferred_stages: Vec<(String, String)>,

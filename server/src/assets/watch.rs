@@ -333,6 +333,7 @@ fn facts(signature: &Signature) -> SignatureFacts {
         min_ram_mib: signature.min_ram_mib.clone(),
         reboots_midway: signature.reboots_midway,
         answer_file: signature.answer_file.clone(),
+        answer_files: signature.answer_files.clone(),
         inferred_stages: signature.stages.clone(),
     }
 }

@@ -13,7 +13,7 @@ mod trace;
 pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, Script, When};
 pub use decide::{decide, still_stands};
 pub use facts::{Ask, Facts, FoundBy, Ipxe, Request, recognise};
-pub use preview::preview;
+pub use preview::{missing_file, preview, previews};
 pub use trace::{Rule, Trace};
 
 use crate::assets::Assets;

@@ -5,7 +5,7 @@ use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::print::with;
 use super::{args, object, preview};
-use crate::boot::World;
+use crate::boot::{World, missing_file};
 use crate::install;
 use crate::inventory::{Change, Refused, edit_all};
 use crate::model::{Arm, ArmId, Kind, Name, Span, State};
@@ -151,14 +151,28 @@ fn judge(world: &World, name: &Name) -> Result<Vec<String>, Failure> {
             "this installer needs {ram} MiB of RAM in the machine; with less it stops without a word"
         ));
     }
-    let Some(answer) = preview::answer(world, resolved) else {
+    if let Some(what) = missing_file(world, &resolved) {
+        return Err(refused(format!(
+            "its installer loads the whole {what} of distro `{0}`, and nothing names it: cordwainer distro edit --name {0} --in-place \
+             --autoinstall-meta {what}=URL (a URL, or a path below the tree)",
+            distro.name
+        )));
+    }
+    let answers = preview::answers(world, resolved);
+    let Some(answer) = answers.first() else {
         return Err(refused("no layer names an answer file; give its profile one: cordwainer profile edit PROFILE --autoinstall TEMPLATE".to_owned()));
     };
-    let text = render::answer_file(&answer, world).map_err(|error| {
-        let remedy = preview::remedy(&answer, &error.template, world);
-        refused(format!("its answer file does not render: {error}; {remedy}"))
-    })?;
-    if !render::leaves_login(&answer, world, &text) {
+    let mut texts = Vec::new();
+    for answer in &answers {
+        texts.push(render::answer_file(answer, world).map_err(|error| {
+            let remedy = preview::remedy(answer, &error.template, world);
+            refused(format!("its answer file does not render: {error}; {remedy}"))
+        })?);
+    }
+    if !texts
+        .first()
+        .is_some_and(|text| render::leaves_login(answer, world, text))
+    {
         return Err(refused(
             "nobody could log in afterwards: its answer file sets neither a root password nor an SSH key; set \
              ssh_authorized_keys or root_password_hash in [defaults] of the configuration"

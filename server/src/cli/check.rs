@@ -400,16 +400,15 @@ fn templates(world: &World) -> Vec<String> {
         let Ok(resolved) = preview::resolve(kind, name.as_str(), &world.inventory) else {
             continue;
         };
-        let Some(answer) = preview::answer(world, resolved) else {
-            continue;
-        };
-        if let Err(error) = render::answer_file(&answer, world)
-            && said.insert(error.to_string())
-        {
-            problems.push(format!(
-                "{error} (rendered for {kind} {name}): cordwainer template edit {}",
-                error.template
-            ));
+        for answer in preview::answers(world, resolved) {
+            if let Err(error) = render::answer_file(&answer, world)
+                && said.insert(error.to_string())
+            {
+                problems.push(format!(
+                    "{error} (rendered for {kind} {name}): cordwainer template edit {}",
+                    error.template
+                ));
+            }
         }
     }
     problems

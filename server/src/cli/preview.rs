@@ -3,7 +3,7 @@
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::object::unknown;
-use crate::boot::{AnswerFile, World, preview};
+use crate::boot::{AnswerFile, World, preview, previews};
 use crate::inventory::{Inventory, Resolved, resolve_profile, resolve_system};
 use crate::model::Kind;
 use crate::render;
@@ -22,11 +22,20 @@ pub(super) fn resolve(kind: Kind, name: &str, inventory: &Inventory) -> Result<R
 
 /// Its answer file; none when no layer names a template.
 pub(super) fn answer(world: &World, resolved: Resolved) -> Option<AnswerFile> {
-    let address = resolved
-        .system
-        .as_ref()
-        .and_then(|system| system.interfaces.values().find_map(|interface| interface.ip_address));
-    preview(world, resolved, super::host::local_address(&world.config, address))
+    let local = local_address(world, &resolved);
+    preview(world, resolved, local)
+}
+
+/// Its answer file and those that the installer asks for beside it, the main one first; none when no layer names a template.
+pub(super) fn answers(world: &World, resolved: Resolved) -> Vec<AnswerFile> {
+    let local = local_address(world, &resolved);
+    previews(world, resolved, local)
+}
+
+fn local_address(world: &World, resolved: &Resolved) -> std::net::Ipv4Addr {
+    let system = resolved.system.as_ref();
+    let address = system.and_then(|system| system.interfaces.values().find_map(|interface| interface.ip_address));
+    super::host::local_address(&world.config, address)
 }
 
 /// What its template sees, secrets hidden.

@@ -19,6 +19,8 @@ pub struct Signature {
     pub tier: u8,
     /// Name of the answer file in its URL.
     pub answer_file: String,
+    /// Further files that the installer asks for beside it: (name in its URL, template below `kickstarts/`).
+    pub answer_files: Vec<(String, String)>,
     /// The installer reboots in mid-install.
     pub reboots_midway: bool,
     /// The newest version that these rules were written for.
@@ -135,6 +137,8 @@ struct Wire {
     tier: u8,
     answer_file: String,
     #[serde(default)]
+    answer_files: Vec<WireAnswerFile>,
+    #[serde(default)]
     reboots_midway: bool,
     newest: Option<String>,
     os_version: String,
@@ -214,6 +218,13 @@ struct WireAutoinstall {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct WireAnswerFile {
+    name: String,
+    template: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireRam {
     when: String,
     mib: u32,
@@ -226,11 +237,14 @@ struct WireStage {
     stage: String,
 }
 
-/// The placeholders that kernel arguments may hold; `boot` fills them.
-pub const PLACEHOLDERS: [&str; 11] = [
+/// The placeholders that kernel arguments may hold; `boot` fills them. `iso` and `rootfs` are URLs of what the installer loads whole, from
+/// the variable of that name: a path below the tree, or a URL.
+pub const PLACEHOLDERS: [&str; 13] = [
     "answer_url",
     "report_url",
     "tree",
+    "iso",
+    "rootfs",
     "base_url",
     "hostname",
     "domain",
@@ -349,9 +363,13 @@ impl Wire {
         for boot in &self.boot {
             placeholders(&boot.args)?;
         }
-        for entry in &self.autoinstall {
-            if clean(&entry.template).as_deref() != Some(entry.template.as_str()) {
-                return Err(format!("template `{}` is no path below kickstarts/", entry.template));
+        if let Some(bad) = self.answer_files.iter().find(|file| file.name.parse::<Name>().is_err()) {
+            return Err(format!("answer_files: `{}` is no file name", bad.name));
+        }
+        let templates = self.autoinstall.iter().map(|entry| &entry.template);
+        for template in templates.chain(self.answer_files.iter().map(|file| &file.template)) {
+            if clean(template).as_deref() != Some(template.as_str()) {
+                return Err(format!("template `{template}` is no path below kickstarts/"));
             }
         }
         Ok(Signature {
@@ -359,6 +377,11 @@ impl Wire {
             breed: self.breed,
             tier: self.tier,
             answer_file: self.answer_file,
+            answer_files: self
+                .answer_files
+                .into_iter()
+                .map(|file| (file.name, file.template))
+                .collect(),
             reboots_midway: self.reboots_midway,
             newest: self.newest,
             os_version: Pattern::parse(&self.os_version)?,
@@ -482,6 +505,16 @@ mod tests {
             ("kernel = 'k'", "kernel = 'k{'", "write {name} where a value stands"),
             ("media = [{ kernel = 'k', initrd = ['i'] }]", "", "it needs media"),
             ("answer_file = 'a'", "answer_file = '../a'", "is no file name"),
+            (
+                "tier = 2",
+                "tier = 2\nanswer_files = [{ name = 'a/b', template = 'c' }]",
+                "`a/b` is no file name",
+            ),
+            (
+                "tier = 2",
+                "tier = 2\nanswer_files = [{ name = 'b', template = '../c' }]",
+                "`../c` is no path below kickstarts/",
+            ),
         ] {
             assert!(LEAST.contains(from), "{from}");
             let error = why(&LEAST.replace(from, to));

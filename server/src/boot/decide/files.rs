@@ -1,7 +1,7 @@
 //! Files and reports: loaders, trees, and what a token opens.
 
 use super::Deciding;
-use crate::boot::preview::template_of;
+use crate::boot::preview::{beside, template_of};
 use crate::boot::{Answer, AnswerFile, Effect, When, paths};
 use crate::install::{Act, Arm, Input, Installation, Stage, State, Token, TokenKind};
 use crate::inventory;
@@ -166,12 +166,18 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
         .signature_of(&resolved.distro)
         .map(|signature| signature.answer_file.clone());
     let own_name = template.value.rsplit('/').next().unwrap_or("");
-    if file != own_name && expected.as_deref() != Some(file) {
+    let template = if file == own_name || expected.as_deref() == Some(file) {
+        Some(template)
+    } else {
+        let mut others = beside(deciding.world, &resolved).into_iter();
+        others.find_map(|(name, template)| (name == file).then_some(template))
+    };
+    let Some(template) = template else {
         return deciding.not_found(
             "no such answer file",
             format!("{} is not a file of this installation", paths::shown(file)),
         );
-    }
+    };
     deciding.trace.held(
         "answer file",
         format!(

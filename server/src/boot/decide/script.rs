@@ -1,6 +1,7 @@
 //! The boot script: the installer for a machine that is armed and is who it says, its own disk for everyone else.
 
 use super::Deciding;
+use crate::boot::preview::{missing_file, whole_file};
 use crate::boot::{Answer, Dialect, Effect, Launch, Menu, MenuEntry, Script, When, paths};
 use crate::config::Unknown;
 use crate::install::{self, Act, Arm, Input, State, Token, TokenKind};
@@ -171,6 +172,12 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
         file.as_ref()
             .map_err(|problem| format!("distro {}: {problem}", distro.name))?;
     }
+    if let Some(what) = missing_file(world, &resolved) {
+        return Err(format!(
+            "distro {}: its installer loads the whole {what}, and nothing names it (--autoinstall-meta {what}=URL)",
+            distro.name
+        ));
+    }
     let base = deciding.base_url();
     let file_url = |path: &str, stand_in: &str| match &distro.tree {
         Some(_) => format!("{base}/{}", paths::tree(&distro.name, path)),
@@ -259,6 +266,8 @@ fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, arm: &Arm, sy
             ),
         ),
         ("tree", format!("{base}/{}", paths::tree(&distro.name, ""))),
+        ("iso", whole_file(resolved, "iso", &base).unwrap_or_default()),
+        ("rootfs", whole_file(resolved, "rootfs", &base).unwrap_or_default()),
         ("base_url", base.clone()),
         ("hostname", short.to_owned()),
         ("domain", domain.to_owned()),

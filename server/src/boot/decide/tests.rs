@@ -215,6 +215,69 @@ fn verdict(decision: &Decision) -> &str {
 }
 
 #[test]
+fn a_seed_folder_opens_its_own_files_and_no_others() {
+    let mut world = world(DhcpMode::Authoritative, true);
+    let assets = Arc::make_mut(&mut world.assets);
+    let lab = assets
+        .signatures
+        .get_mut(&"lab".parse::<crate::model::Name>().unwrap())
+        .unwrap();
+    let lab = Arc::make_mut(lab);
+    lab.kernel_args = vec![VersionedArgs {
+        when: "*".into(),
+        args: "url={iso} root=live:{rootfs} s={answer_url}/".into(),
+    }];
+    lab.answer_files = vec![("meta-data".into(), "lab/meta-data".into())];
+    let stopped = script(&world, HERS);
+    assert!(is_local(&stopped), "{stopped:?}");
+    assert!(
+        format!("{:?}", stopped.trace).contains("loads the whole iso, and nothing names it"),
+        "{:?}",
+        stopped.trace
+    );
+    let mut inventory = (*world.inventory).clone();
+    let mut lab = (**inventory.distro("lab").unwrap()).clone();
+    lab.autoinstall_meta = "iso=x/y.iso rootfs=http://192.0.2.9/r.img".parse().unwrap();
+    inventory.put(Row::Distro(Arc::new(lab)));
+    world.inventory = Arc::new(inventory);
+    let script = script(&world, HERS);
+    let Answer::Script(launch) = &script.answer else {
+        panic!("{script:?}")
+    };
+    let Script::Launch(launch) = &**launch else {
+        panic!("{launch:?}")
+    };
+    let value = |key: &str| {
+        let mut options = launch.options.iter();
+        let entry = options.find(|entry| entry.key == key).unwrap();
+        entry.values.clone().unwrap().join(" ")
+    };
+    assert_eq!(value("url"), "http://192.0.2.1/d/lab/x/y.iso");
+    assert_eq!(value("root"), "live:http://192.0.2.9/r.img");
+    assert!(value("s").ends_with('/') && value("s").contains("/i/"));
+    let world = after(world.clone(), &script, 10);
+    let ask = |file: &str| {
+        let token = token(TokenKind::Install);
+        let file = file.to_owned();
+        let facts = Facts {
+            mac: None,
+            ..facts(HERS)
+        };
+        ask(&world, facts, Ask::AnswerFile { token, file })
+    };
+    for (file, template) in [("answer", "lab/answer"), ("meta-data", "lab/meta-data")] {
+        let decision = ask(file);
+        let Answer::AnswerFile(answer) = &decision.answer else {
+            panic!("{file}: {:?}", decision.trace)
+        };
+        assert_eq!((answer.file.as_str(), answer.template.value.as_str()), (file, template));
+    }
+    for file in ["user-data", "lab/meta-data", ""] {
+        assert_eq!(verdict(&ask(file)), "no such answer file", "{file}");
+    }
+}
+
+#[test]
 fn each_firmware_gets_its_loader() {
     let world = world(DhcpMode::Authoritative, true);
     let with = |firmware, ipxe| Facts {
