@@ -319,11 +319,39 @@ fn other_families_are_told_apart() {
             "Origin: Ubuntu\nVersion: 24.04\nCodename: noble\n",
         ),
     ]);
-    let error = live.import(&live.request()).unwrap_err().to_string();
-    assert!(
-        error.contains("Ubuntu-Server 24.04.1 installs from its whole ISO image"),
-        "{error}"
+    live.put("x-live-server-amd64.iso", "iso");
+    let (distro, args, template) = outcome(&live, Wishes::default());
+    assert_eq!(
+        distro,
+        "ubuntu 24.04.1 x86_64 Ubuntu-Server 24.04.1 x86_64 (.disk/info)"
     );
+    assert_eq!(
+        args,
+        "ip=dhcp url={iso} autoinstall ds=nocloud-net;s={answer_url}/ cloud-config-url=/dev/null BOOTIF={bootif}"
+    );
+    assert_eq!(template, "ubuntu/user-data");
+    let meta = live.imported().distro.autoinstall_meta;
+    assert_eq!(meta.text("iso"), Some("x-live-server-amd64.iso"));
+    std::fs::remove_file(live.tree().join("x-live-server-amd64.iso")).unwrap();
+    assert!(said(&live.imported()).contains("the whole ISO, which is not in the tree"));
+    live.put(
+        ".disk/info",
+        "Ubuntu-Server 20.04.6 LTS \"Focal Fossa\" - Release arm64 (20230314)",
+    );
+    let (distro, args, _) = outcome(&live, Wishes::default());
+    assert!(distro.starts_with("ubuntu 20.04.6 aarch64 "), "{distro}");
+    assert!(args.contains(" root=/dev/ram0 ramdisk_size=1500000 "), "{args}");
+    live.put(
+        ".disk/info",
+        "Ubuntu-Server 25.10 \"Questing Quokka\" - Release amd64 (20251007)",
+    );
+    assert!(outcome(&live, Wishes::default()).0.starts_with("ubuntu 25.10 "));
+    live.put(
+        ".disk/info",
+        "Ubuntu 24.04.1 LTS \"Noble Numbat\" - Release amd64 (20240827)",
+    );
+    let error = live.import(&live.request()).unwrap_err().to_string();
+    assert!(error.contains("Ubuntu 24.04.1 is no server medium"), "{error}");
     let leap = Bench::with(&[
         (
             ".treeinfo",
@@ -336,24 +364,84 @@ fn other_families_are_told_apart() {
         ("media.1/products", "/ openSUSE-Leap 15.6-1\n"),
         ("repodata/repomd.xml", ""),
     ]);
-    let (distro, args, _) = outcome(&leap, Wishes::default());
+    let (distro, args, template) = outcome(&leap, Wishes::default());
     assert_eq!(distro, "suse suse15.6 x86_64 openSUSE Leap 15.6 x86_64 (.treeinfo)");
     assert!(
         args.starts_with("install={tree} autoyast={answer_url}/autoinst.xml "),
         "{args}"
     );
+    assert_eq!(template, "suse/autoinst.xml");
+    assert_eq!(leap.imported().distro.autoinstall_meta.text("product"), Some("Leap"));
     std::fs::remove_file(leap.tree().join(".treeinfo")).unwrap();
     assert_eq!(
         leap.imported().detected.to_string(),
         "openSUSE-Leap 15.6 x86_64 (media.1/products)"
     );
+    leap.put("media.1/products", "/ SLES 15.6-1\n");
+    let meta = leap.imported().distro.autoinstall_meta;
+    assert_eq!((meta.text("product"), meta.text("addons")), (Some("SLES"), None));
+    leap.put("Module-Basesystem/repodata/repomd.xml", "");
+    let meta = leap.imported().distro.autoinstall_meta;
+    assert_eq!(meta.text("addons"), Some("Basesystem Server-Applications"));
     let agama = Bench::with(&[
         ("LiveOS/squashfs.img", "s"),
         ("boot/x86_64/loader/linux", "k"),
         ("boot/x86_64/loader/initrd", "i"),
     ]);
-    let error = agama.import(&agama.request()).unwrap_err().to_string();
-    assert!(error.contains("Agama"), "{error}");
+    let text = said(&agama.imported());
+    assert!(
+        text.contains("the whole ISO, which is not in the tree") && text.contains("product=SLES"),
+        "{text}"
+    );
+    agama.put("install.iso", "iso");
+    assert!(said(&agama.imported()).contains("it does not tell its product"));
+    for (title, product) in [
+        ("SUSE Linux Enterprise Server 16.0", "SLES"),
+        ("openSUSE Leap 16.0", "openSUSE_Leap"),
+    ] {
+        agama.put(
+            "boot/grub2/grub.cfg",
+            &format!("set timeout=10\n  menuentry \"Install {title}\" --class os {{\n  }}\n"),
+        );
+        let (distro, args, template) = outcome(&agama, Wishes::default());
+        assert!(
+            distro.starts_with("suse suse16.0 x86_64 ") && distro.contains(" 16.0 "),
+            "{distro}"
+        );
+        assert!(
+            args.starts_with("root=live:{iso} inst.auto={answer_url}/profile.json "),
+            "{args}"
+        );
+        assert_eq!(template, "agama/profile.json");
+        let meta = agama.imported().distro.autoinstall_meta;
+        assert_eq!(
+            (meta.text("product"), meta.text("iso")),
+            (Some(product), Some("install.iso"))
+        );
+    }
+    for (dash, arch) in [(".", "x86_64"), ("-", "aarch64")] {
+        let coreos = Bench::with(&[
+            (&format!("fedora-coreos-44.20260501.3.0-live-kernel{dash}{arch}"), "k"),
+            (&format!("fedora-coreos-44.20260501.3.0-live-initramfs.{arch}.img"), "i"),
+        ]);
+        assert!(said(&coreos.imported()).contains("live-rootfs image of the same version is not beside"));
+        let rootfs = format!("fedora-coreos-44.20260501.3.0-live-rootfs.{arch}.img");
+        coreos.put(&rootfs, "r");
+        let (distro, args, template) = outcome(&coreos, Wishes::default());
+        assert_eq!(
+            distro,
+            format!("redhat fcos44 {arch} Fedora CoreOS 44.20260501.3.0 {arch} (live-kernel)")
+        );
+        assert!(
+            args.starts_with("coreos.live.rootfs_url={rootfs} ignition.firstboot "),
+            "{args}"
+        );
+        assert_eq!(template, "coreos/config.ign");
+        assert_eq!(
+            coreos.imported().distro.autoinstall_meta.text("rootfs"),
+            Some(rootfs.as_str())
+        );
+    }
     let xcp = Bench::with(&[(
         ".treeinfo",
         "[platform]\nname = XCP\nversion = 3.2.1\n[branding]\nname = XCP-ng\nversion = 8.3\n",
@@ -417,7 +505,7 @@ fn an_unknown_tree_is_described_and_can_be_named() {
     let lines: Vec<&str> = error.lines().collect();
     assert!(lines[0].ends_with("tree: not recognised as a distro"), "{error}");
     assert!(
-        lines[1].starts_with("  looked for  ") && lines[1].ends_with("(6 families)"),
+        lines[1].starts_with("  looked for  ") && lines[1].ends_with("(9 families)"),
         "{error}"
     );
     for marker in [

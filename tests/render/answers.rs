@@ -1,6 +1,9 @@
 //! Answer files: families x {dhcp, static}, against golden texts and validators.
 
-use super::fixture::{DHCP, FAMILIES, Family, STATIC, answer, assets, defaults, with_snippet, with_template, world};
+use super::embedded::scripts_of;
+use super::fixture::{
+    BESIDE, DHCP, FAMILIES, Family, STATIC, answer, assets, defaults, with_snippet, with_template, world,
+};
 use super::{golden, validators};
 use cordwainer::inventory::{Layer, Sourced};
 use cordwainer::model::Defaults;
@@ -17,10 +20,20 @@ fn ways() -> [(&'static str, &'static str, &'static str); 2] {
     ]
 }
 
-fn rendered() -> Vec<(Family, String, String)> {
+/// Every shipped answer file, each way: (family, title, text).
+pub fn rendered() -> Vec<(Family, String, String)> {
+    of(&FAMILIES)
+}
+
+/// The files beside the main ones, each way.
+pub fn rendered_beside() -> Vec<(Family, String, String)> {
+    of(&BESIDE)
+}
+
+fn of(families: &[Family]) -> Vec<(Family, String, String)> {
     let mut all = Vec::new();
     let world = world(defaults(), assets());
-    for family in FAMILIES {
+    for family in families.iter().copied() {
         for (way, interface, meta) in ways() {
             let text = render::answer_file(&answer(family, interface, meta), &world)
                 .unwrap_or_else(|error| panic!("{} {way}: {error}", family.title));
@@ -32,14 +45,14 @@ fn rendered() -> Vec<(Family, String, String)> {
 
 #[test]
 fn every_answer_file_is_the_golden_one() {
-    for (_, name, text) in rendered() {
+    for (_, name, text) in rendered().into_iter().chain(rendered_beside()) {
         golden::check(&format!("answers/{name}"), &text);
     }
 }
 
 #[test]
 fn every_shipped_template_is_tried_here() {
-    let tried: Vec<&str> = FAMILIES.iter().map(|family| family.template).collect();
+    let tried: Vec<&str> = FAMILIES.iter().chain(&BESIDE).map(|family| family.template).collect();
     let assets = assets();
     for name in assets.templates.keys() {
         assert!(tried.contains(&name.as_str()), "{name} is in no test");
@@ -63,31 +76,6 @@ fn every_shipped_template_is_tried_here() {
     }
 }
 
-/// The shell parts of a kickstart or preseed.
-pub fn scripts_of(text: &str) -> Vec<String> {
-    let mut scripts = Vec::new();
-    let mut inside: Option<String> = None;
-    for line in text.lines() {
-        if let Some(script) = &mut inside {
-            if line == "%end" {
-                scripts.extend(inside.take());
-            } else {
-                script.push_str(line);
-                script.push('\n');
-            }
-        } else if ["%pre", "%post", "%onerror"]
-            .iter()
-            .any(|section| line.starts_with(section))
-        {
-            inside = Some(String::new());
-        } else if let Some((_, script)) = line.split_once("_command string ") {
-            scripts.push(format!("{script}\n"));
-        }
-    }
-    assert!(inside.is_none(), "a section is not closed");
-    scripts
-}
-
 #[test]
 fn installers_would_take_them() {
     for (family, name, text) in rendered() {
@@ -106,17 +94,12 @@ fn installers_would_take_them() {
             validators::preseed(&name, &text);
         }
         let scripts = scripts_of(&text);
-        assert_eq!(
-            scripts.len(),
-            if family.breed == "lab" {
-                0
-            } else if family.template.starts_with("debian") {
-                3
-            } else {
-                5
-            },
-            "{name}"
-        );
+        let expected = match family.template {
+            "lab/answer" | "coreos/config.ign" => 0,
+            name if name.starts_with("redhat/") => 5,
+            _ => 3,
+        };
+        assert_eq!(scripts.len(), expected, "{name}");
         for script in scripts {
             validators::shell(&name, &script);
         }
@@ -127,8 +110,10 @@ fn installers_would_take_them() {
 fn each_reports_its_stages_and_opens_a_login() {
     let world = world(defaults(), assets());
     for (family, name, text) in rendered() {
-        let words: &[&str] = match family.breed {
-            "lab" => &[],
+        // What their installers have no hook for is inferred, or not known.
+        let words: &[&str] = match family.template {
+            "lab/answer" | "coreos/config.ign" => &[],
+            "ubuntu/user-data" => &["started", "partitioning", "finishing", "done", "failed"],
             _ => &["started", "partitioning", "packages", "finishing", "done", "failed"],
         };
         for word in words {
@@ -149,7 +134,7 @@ fn without_hash_and_key_nobody_could_log_in() {
         let keyed = answer(family, DHCP, "ssh_authorized_keys=\"ssh-ed25519 AAAAC3 a@b\"");
         let text = render::answer_file(&keyed, &world).unwrap();
         assert!(render::leaves_login(&keyed, &world, &text), "{}", family.title);
-        if family.breed == "redhat" {
+        if family.template.starts_with("redhat") {
             assert!(text.contains("\nrootpw --lock\n"), "{}", family.title);
         }
     }

@@ -1,7 +1,7 @@
 //! The embedded shell, run for real against a made-up machine: which disk it takes, when it stops, what it reports.
 
-use super::answers::scripts_of;
-use super::fixture::{DHCP, FAMILIES, answer, assets, defaults, world};
+use super::embedded::scripts_of;
+use super::fixture::{BESIDE, DHCP, FAMILIES, answer, assets, defaults, world};
 use cordwainer::render;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -67,6 +67,23 @@ fn run(title: &str, meta: &str, disks: &[Disk], shell: &[&str]) -> Outcome {
     );
     let family = *FAMILIES.iter().find(|family| family.title == title).unwrap();
     let text = render::answer_file(&answer(family, DHCP, meta), &world(defaults(), assets())).unwrap();
+    // What the installer has read already, and reads again once the script put the disk in; a script that stops changes nothing.
+    let unnamed = "path: /dev/cordwainer-disk\n<device>/dev/cordwainer-disk</device>\n";
+    match family.template {
+        "ubuntu/user-data" => fs::write(at("disk.ks"), unnamed).unwrap(),
+        "suse/autoinst.xml" => fs::write(at("profile"), unnamed).unwrap(),
+        _ => {}
+    }
+    for tool in ["coreos-installer", "systemctl"] {
+        executable(
+            &at(&format!("bin/{tool}")),
+            &format!("#!/bin/sh\necho {tool} \"$@\" >> '{}'\n", at("disk.ks").display()),
+        );
+    }
+    let text = match title {
+        "fcos44" => render::answer_file(&answer(BESIDE[3], DHCP, meta), &world(defaults(), assets())).unwrap(),
+        _ => text,
+    };
     let script = scripts_of(&text)
         .into_iter()
         .find(|script| script.contains("/sys/block/*"))
@@ -78,6 +95,9 @@ fn run(title: &str, meta: &str, disks: &[Disk], shell: &[&str]) -> Outcome {
         .replace("/dev/tty1", "/dev/null")
         .replace("\"/dev/$named\"", &format!("\"{here}/dev/$named\""))
         .replace("/tmp/cordwainer-disk.ks", &format!("{here}/disk.ks"))
+        .replace("/autoinstall.yaml", &format!("{here}/disk.ks"))
+        .replace("/tmp/profile/autoinst.xml", &format!("{here}/profile"))
+        .replace("/tmp/profile/modified.xml", &format!("{here}/disk.ks"))
         .replace("while :; do sleep 3600; done", "exit 9");
     let path = format!("{here}/bin:{}", std::env::var("PATH").unwrap());
     let output = Command::new(shell[0])
@@ -93,13 +113,19 @@ fn run(title: &str, meta: &str, disks: &[Disk], shell: &[&str]) -> Outcome {
     } else {
         read("disk.ks")
     };
+    // Ubuntu's file is there from the start.
+    let chosen = if chosen == unnamed { String::new() } else { chosen };
     let stopped = output.status.code() == Some(9);
     assert!(
         stopped || output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(stopped, chosen.is_empty(), "{chosen}");
+    // Agama names its disk in the profile, or takes the only one; its script only judges.
+    assert!(
+        family.template.starts_with("agama/") || stopped == chosen.is_empty(),
+        "{chosen}"
+    );
     Outcome {
         reports: read("reports")
             .lines()
@@ -110,7 +136,7 @@ fn run(title: &str, meta: &str, disks: &[Disk], shell: &[&str]) -> Outcome {
     }
 }
 
-const INSTALLERS: [&str; 3] = ["el7", "el9", "debian13-iso"];
+const INSTALLERS: [&str; 7] = ["el7", "el9", "debian13-iso", "ubuntu24", "sles15", "sles16", "fcos44"];
 const SHELLS: [&[&str]; 2] = [&["sh"], &["busybox", "sh"]];
 
 #[test]
@@ -127,16 +153,36 @@ fn the_only_disk_is_taken() {
                 size: "0",
                 removable: "0",
             };
-            let seen = run(
-                title,
-                "",
-                &[disk("vda"), stick, empty, disk("loop0"), disk("sr0"), disk("dm-0")],
-                shell,
-            );
+            let mut disks = vec![disk("vda"), stick, empty, disk("loop0"), disk("sr0"), disk("dm-0")];
+            if title == "sles16" {
+                disks.remove(1);
+            }
+            let seen = run(title, "", &disks, shell);
             let chosen = seen.chosen.as_deref().unwrap_or("");
             if title.starts_with("debian") {
                 assert_eq!(chosen, "partman-auto/disk=/dev/vda\ngrub-installer/bootdev=/dev/vda\n");
-            } else {
+            } else if title == "ubuntu24" || title == "sles15" {
+                assert_eq!(
+                    chosen,
+                    "path: /dev/DISK\n<device>/dev/vda</device>\n"
+                        .replace("DISK", if title == "sles15" { "cordwainer-disk" } else { "vda" })
+                );
+            } else if title == "fcos44" {
+                assert!(
+                    chosen.starts_with(
+                        "coreos-installer install /dev/vda --insecure-ignition --ignition-url http://192.168.77.1/i/"
+                    ),
+                    "{chosen}"
+                );
+                assert!(
+                    chosen.ends_with(
+                        "/config.ign --append-karg console=ttyS0,115200 --append-karg quiet\nsystemctl reboot\n"
+                    ),
+                    "{chosen}"
+                );
+                assert_eq!(seen.reports.last().unwrap(), "done");
+                continue;
+            } else if title != "sles16" {
                 assert!(chosen.contains("ignoredisk --only-use=vda\n"), "{chosen}");
                 assert!(
                     chosen.contains("clearpart --all --initlabel --drives=vda\n"),
@@ -157,6 +203,10 @@ fn the_named_disk_is_taken_from_several() {
             .flat_map(|title| [(title, "disk=/dev/vdb"), (title, "disk=vdb")])
         {
             let seen = run(title, meta, &[disk("vda"), disk("vdb")], shell);
+            if title == "sles16" {
+                assert_eq!(seen.reports.last().unwrap(), "partitioning?detail=vdb");
+                continue;
+            }
             let chosen = seen.chosen.unwrap();
             assert!(chosen.contains("vdb") && !chosen.contains("vda"), "{chosen}");
         }
@@ -191,4 +241,16 @@ fn without_certainty_it_stops_and_says_so() {
             }
         }
     }
+}
+
+#[test]
+fn agama_is_not_left_to_choose_among_removable_disks() {
+    let stick = Disk {
+        name: "sda",
+        size: "1000",
+        removable: "1",
+    };
+    let seen = run("sles16", "", &[stick, disk("vda")], &["sh"]);
+    assert!(seen.console.contains("the removable disk sda beside vda"), "{seen:?}");
+    assert!(seen.reports.last().unwrap().starts_with("failed?detail="), "{seen:?}");
 }

@@ -145,9 +145,11 @@ pub struct Family {
     pub breed: &'static str,
     pub version: &'static str,
     pub kernel: &'static str,
+    /// Variables that import gives its distro.
+    pub meta: &'static str,
 }
 
-pub const FAMILIES: [Family; 11] = [
+pub const FAMILIES: [Family; 20] = [
     family("el7", "redhat/el7.ks", "redhat", "rhel7", "images/pxeboot/vmlinuz"),
     family("el8", "redhat/el8.ks", "redhat", "rhel8", "images/pxeboot/vmlinuz"),
     family("el9", "redhat/el9.ks", "redhat", "rhel9", "images/pxeboot/vmlinuz"),
@@ -195,7 +197,52 @@ pub const FAMILIES: [Family; 11] = [
         "ubuntu-installer/amd64/linux",
     ),
     family("lab", "lab/answer", "lab", "1.0", "boot/vmlinuz"),
+    live("ubuntu20", "ubuntu/user-data", "20.04.6"),
+    live("ubuntu22", "ubuntu/user-data", "22.04"),
+    live("ubuntu24", "ubuntu/user-data", "24.04.1"),
+    live("ubuntu26", "ubuntu/user-data", "26.04"),
+    suse(
+        "sles15",
+        "suse/autoinst.xml",
+        "suse15.6",
+        "product=SLES addons=\"Basesystem Server-Applications\"",
+    ),
+    suse("leap15", "suse/autoinst.xml", "suse15.6", "product=Leap"),
+    suse("sles16", "agama/profile.json", "suse16.0", "product=SLES iso=x.iso"),
+    suse(
+        "leap16",
+        "agama/profile.json",
+        "suse16.0",
+        "product=openSUSE_Leap iso=x.iso",
+    ),
+    coreos("fcos44", "coreos/config.ign"),
 ];
+
+/// Files that an installer asks for beside its main one.
+pub const BESIDE: [Family; 4] = [
+    live("ubuntu24-meta-data", "ubuntu/meta-data", "24.04.1"),
+    live("ubuntu24-vendor-data", "ubuntu/vendor-data", "24.04.1"),
+    live("ubuntu24-network-config", "ubuntu/network-config", "24.04.1"),
+    coreos("fcos44-live", "coreos/live.ign"),
+];
+
+const fn live(title: &'static str, template: &'static str, version: &'static str) -> Family {
+    Family {
+        meta: "iso=x.iso",
+        ..family(title, template, "ubuntu", version, "casper/vmlinuz")
+    }
+}
+
+const fn suse(title: &'static str, template: &'static str, version: &'static str, meta: &'static str) -> Family {
+    Family {
+        meta,
+        ..family(title, template, "suse", version, "boot/x86_64/loader/linux")
+    }
+}
+
+const fn coreos(title: &'static str, template: &'static str) -> Family {
+    family(title, template, "redhat", "fcos44", "images/pxeboot/vmlinuz")
+}
 
 const fn family(
     title: &'static str,
@@ -210,6 +257,7 @@ const fn family(
         breed,
         version,
         kernel,
+        meta: "",
     }
 }
 
@@ -238,7 +286,7 @@ pub fn answer(family: Family, interface: &str, meta: &str) -> AnswerFile {
             profiles: vec![Arc::new(profile)],
             distro: Arc::new(distro),
             autoinstall: None,
-            autoinstall_meta: merged(meta, &layer),
+            autoinstall_meta: merged(&format!("{} {meta}", family.meta), &layer),
             kernel_options: Merged::default(),
             kernel_options_post: merged("console=ttyS0,115200 quiet", &layer),
             name_servers: None,

@@ -3,7 +3,9 @@
 mod answers;
 mod behaviour;
 mod debian_installer;
+mod embedded;
 mod fixture;
+mod formats;
 mod golden;
 mod hostile;
 mod scripts;

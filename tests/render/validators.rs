@@ -122,6 +122,65 @@ pub fn shell(name: &str, text: &str) {
     }
 }
 
+fn xml_verdict(text: &str) -> Option<Result<(), String>> {
+    let output = run("xmllint", &["--noout", "--nonet", "-"], text)?;
+    let clean = output.status.success() && output.stderr.is_empty();
+    Some(if clean { Ok(()) } else { Err(said(&output)) })
+}
+
+pub fn xml(name: &str, text: &str) {
+    if let Some(Err(said)) = xml_verdict(text) {
+        panic!("xmllint on {name}: {said}\n{text}");
+    }
+}
+
+fn ignition_verdict(text: &str) -> Option<Result<(), String>> {
+    let file = file(text);
+    let output = run("ignition-validate", &[file.path().to_str().unwrap()], "")?;
+    let clean = output.status.success() && output.stdout.is_empty() && output.stderr.is_empty();
+    Some(if clean { Ok(()) } else { Err(said(&output)) })
+}
+
+pub fn ignition(name: &str, text: &str) {
+    if let Some(Err(said)) = ignition_verdict(text) {
+        panic!("ignition-validate on {name}: {said}\n{text}");
+    }
+}
+
+/// The verdict of `check-jsonschema` on several texts at once, by a schema below `CORDWAINER_SCHEMAS`; none when either is not there.
+pub fn schema_verdict(schema: &str, ending: &str, texts: &[(String, String)]) -> Option<Result<(), String>> {
+    let Some(folder) = std::env::var_os("CORDWAINER_SCHEMAS") else {
+        eprintln!("SKIPPED: CORDWAINER_SCHEMAS names no folder, so {schema} validated nothing");
+        return None;
+    };
+    let schema = std::path::Path::new(&folder).join(schema);
+    let folder = tempfile::tempdir().unwrap();
+    let mut arguments = vec![
+        "--base-uri".to_owned(),
+        format!("file://{}/", schema.parent().unwrap().display()),
+        "--schemafile".to_owned(),
+        schema.to_str().unwrap().to_owned(),
+    ];
+    for (name, text) in texts {
+        let path = folder.path().join(format!("{name}.{ending}"));
+        std::fs::write(&path, text).unwrap();
+        arguments.push(path.to_str().unwrap().to_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = run("check-jsonschema", &arguments, "")?;
+    Some(if output.status.success() {
+        Ok(())
+    } else {
+        Err(said(&output))
+    })
+}
+
+pub fn schema(schema: &str, ending: &str, texts: &[(String, String)]) {
+    if let Some(Err(said)) = schema_verdict(schema, ending, texts) {
+        panic!("check-jsonschema with {schema}: {said}");
+    }
+}
+
 #[test]
 fn every_validator_bites() {
     let bites = |verdict: Option<Result<(), String>>| verdict.is_none_or(|verdict| verdict.is_err());
@@ -129,6 +188,24 @@ fn every_validator_bites() {
     assert!(bites(kickstart_verdict("RHEL9", "no_such_command\n")));
     assert!(bites(preseed_verdict("d-i only/two\n")));
     assert!(bites(preseed_verdict("d-i passwd/make-user strin x\n")));
+    assert!(bites(xml_verdict("<a><b></a>")));
+    assert!(bites(ignition_verdict(
+        r#"{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "x"}]}}"#
+    )));
+    let bad = |schema: &str, ending: &str, text: &str| schema_verdict(schema, ending, &[("bad".into(), text.into())]);
+    for (schema, ending, text) in [
+        ("autoinstall-schema.json", "yaml", "version: 1\nshutdown: maybe\n"),
+        ("schema-cloud-config-v1.json", "yaml", "disable_root: 7\n"),
+        (
+            "schema-network-config-v2.json",
+            "yaml",
+            "network:\n  version: 2\n  ethernets: 7\n",
+        ),
+        ("agama/profile.schema.json", "json", r#"{"product": {"ID": "SLES"}}"#),
+        ("ignition-v3_5.json", "json", r#"{"ignition": {"version": 3}}"#),
+    ] {
+        assert!(bites(bad(schema, ending, text)), "{schema}");
+    }
     assert!(bites(grub_verdict("menuentry 'x' {\n")));
     assert!(shell_verdict("if true; then\n").iter().all(Result::is_err));
     assert!(!shell_verdict("true\n").is_empty());

@@ -314,7 +314,10 @@ fn read_marker(source: &dyn Source, rule: &Rule, marker: &str) -> Option<(Values
             .find(|pattern| pattern.read(name, &Values::new()).is_some())?;
     }
     for also in &rule.also {
-        also.find(source, &Values::new()).first()?;
+        let (_, read) = also.find(source, &Values::new()).into_iter().next()?;
+        for (name, value) in read {
+            values.entry(name).or_insert_with(|| one_line(&value));
+        }
     }
     Some((values, ini))
 }

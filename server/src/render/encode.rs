@@ -5,7 +5,7 @@
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
-/// Gives `env` the filters `sh`, `ks`, `preseed`, `json`, `xml`, `yaml`, `package` and `one_line`.
+/// Gives `env` the filters `sh`, `ks`, `preseed`, `json`, `xml`, `cdata`, `yaml`, `data_url`, `package` and `one_line`.
 pub(super) fn add_filters(env: &mut Environment<'_>) {
     env.add_filter("sh", |value: Value| words(&value, sh));
     env.add_filter("ks", |value: Value| text(&value).map(|text| ks(&text)));
@@ -13,6 +13,8 @@ pub(super) fn add_filters(env: &mut Environment<'_>) {
     env.add_filter("json", |value: Value| json(&value));
     env.add_filter("yaml", |value: Value| json(&value).map(|text| yaml(&text)));
     env.add_filter("xml", |value: Value| text(&value).map(|text| xml(&text)));
+    env.add_filter("cdata", |value: Value| text(&value).map(|text| cdata(&text)));
+    env.add_filter("data_url", |value: Value| text(&value).map(|text| data_url(&text)));
     env.add_filter("package", |value: Value| package(&value));
     env.add_filter("one_line", |value: Value| text(&value).map(|text| one_line(&text)));
 }
@@ -57,9 +59,10 @@ fn ks(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-/// Characters beyond the control characters at which Python's `splitlines` (pykickstart) or YAML 1.1 ends a line.
+/// Characters beyond the control characters at which Python's `splitlines` (pykickstart) or YAML 1.1 ends a line, or that XML and YAML
+/// cannot hold.
 const fn is_line_end(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}')
+    matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// The rest of a preseed line: no line end, and no `\` at the end, which would join the next line.
@@ -103,6 +106,28 @@ fn xml(text: &str) -> String {
             '\t' | '\n' | '\r' => out.push_str(&format!("&#{};", u32::from(c))),
             c if c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}') => {}
             c => out.push(c),
+        }
+    }
+    out
+}
+
+/// XML 1.0 section 2.7: text inside `<![CDATA[...]]>`, where nothing but its end means anything.
+fn cdata(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .filter(|c| (*c >= ' ' || matches!(c, '\t' | '\n')) && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+        .collect();
+    text.replace("]]>", "]]]]><![CDATA[>")
+}
+
+/// RFC 2397: a whole text as a URL, as Ignition takes the contents of files.
+fn data_url(text: &str) -> String {
+    let mut out = String::from("data:,");
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out
@@ -159,6 +184,8 @@ mod tests {
         assert_eq!(preseed("a\nd-i x/y boolean true\\"), "a d-i x/y boolean true");
         assert_eq!(xml("<a b='c'>&\u{1}"), "&lt;a b=&#39;c&#39;&gt;&amp;");
         assert_eq!(json(&Value::from("</x>\"\n")).unwrap(), r#""\u003c/x>\"\n""#);
+        assert_eq!(cdata("a]]>b\u{1}\n"), "a]]]]><![CDATA[>b\n");
+        assert_eq!(data_url("a b%\n\u{e4}"), "data:,a%20b%25%0A%C3%A4");
         assert_eq!(yaml("\"a\u{85}\u{2028}\""), r#""a\u0085\u2028""#);
         for name in ["%end", "a b", "a\n%end", "", "%include /x", "$(x)"] {
             assert!(package(&Value::from(name)).is_err(), "{name}");

@@ -49,9 +49,55 @@ fn has_account(line: &str) -> bool {
         ] => !matches!(*value, "!" | "*"),
         [key, value, ..] => {
             matches!(*key, "ssh_import_id:" | "plain_text_passwd:" | "user_password:")
-                && !matches!(*value, "\"\"" | "''")
+                && !matches!(*value, "\"\"" | "''" | "!" | "*")
         }
         _ => false,
+    }
+}
+
+/// AutoYaST's password, where it is one.
+fn has_xml_password(line: &str) -> bool {
+    let inner = line.split_once("<user_password>").map(|(_, rest)| rest);
+    inner.is_some_and(|rest| !matches!(rest.split('<').next().unwrap_or("").trim(), "" | "!" | "*"))
+}
+
+/// What of an answer file can open a login, line by line. JSON has no comments, but its scripts do, so its texts are read as they will
+/// be; XML's comments span lines.
+fn lines_of(rendered: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(rendered) {
+        json_lines("", &value, &mut lines);
+    } else if rendered.trim_start().starts_with('<') {
+        let mut rest = rendered;
+        let mut text = String::new();
+        while let Some((before, comment)) = rest.split_once("<!--") {
+            text.push_str(before);
+            rest = comment.split_once("-->").map_or("", |(_, after)| after);
+        }
+        text.push_str(rest);
+        lines.extend(text.lines().map(str::to_owned));
+    } else {
+        lines.extend(rendered.lines().map(str::to_owned));
+    }
+    lines.retain(|line| !line.trim_start().starts_with('#'));
+    lines
+}
+
+/// The texts of a JSON value; the password of a user in the clear (Agama) as a line that [`has_account`] knows.
+fn json_lines(parent: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::String(text) => lines.extend(text.lines().map(str::to_owned)),
+        Value::Array(items) => items.iter().for_each(|item| json_lines(parent, item, lines)),
+        Value::Object(map) => {
+            for (key, value) in map {
+                if let ("root" | "user", "password", Some(text)) = (parent, key.as_str(), value.as_str()) {
+                    lines.push(format!("user_password: {text}"));
+                } else {
+                    json_lines(key, value, lines);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -59,8 +105,11 @@ fn has_account(line: &str) -> bool {
 /// password.
 #[must_use]
 pub fn leaves_login(answer: &AnswerFile, world: &World, rendered: &str) -> bool {
-    let lines = || rendered.lines().filter(|line| !line.trim_start().starts_with('#'));
-    if lines().any(|line| looks_crypted(line) || has_public_key(line) || has_account(line)) {
+    let lines = lines_of(rendered);
+    if lines
+        .iter()
+        .any(|line| looks_crypted(line) || has_public_key(line) || has_account(line) || has_xml_password(line))
+    {
         return true;
     }
     // A hash of an old scheme, or a key of a new kind, that the settings name.
@@ -78,7 +127,7 @@ pub fn leaves_login(answer: &AnswerFile, world: &World, rendered: &str) -> bool 
         .iter()
         .map(|text| text.trim())
         .filter(|text| text.len() >= 8)
-        .any(|text| lines().any(|line| line.contains(text)))
+        .any(|text| lines.iter().any(|line| line.contains(text)))
 }
 
 #[cfg(test)]
@@ -91,6 +140,35 @@ mod tests {
         assert!(looks_crypted("x $y$j9T$abcdefgh$0123456789abcdef y"));
         for text in ["", "echo $1$2", "$6$", "price $5$ and more words here to be long"] {
             assert!(!looks_crypted(text), "{text}");
+        }
+    }
+
+    fn opens(text: &str) -> bool {
+        let opens =
+            |line: &String| looks_crypted(line) || has_public_key(line) || has_account(line) || has_xml_password(line);
+        lines_of(text).iter().any(opens)
+    }
+
+    #[test]
+    fn each_format_is_read_as_its_installer_reads_it() {
+        for text in [
+            r#"{"root": {"password": "letmein"}}"#,
+            r#"{"root": {"sshPublicKey": "ssh-ed25519 AAAAC3 a"}}"#,
+            r#"{"passwd": {"users": [{"name": "core", "sshAuthorizedKeys": ["ssh-rsa AAAAB3 a"]}]}}"#,
+            r#"{"scripts": {"post": [{"content": "x\necho ssh-rsa AAAAB3 a >> k\n"}]}}"#,
+            "<?xml version=\"1.0\"?>\n<user_password>letmein</user_password>",
+            "autoinstall:\n  ssh:\n    authorized-keys:\n      - ssh-rsa AAAAB3 a",
+        ] {
+            assert!(opens(text), "{text}");
+        }
+        for text in [
+            r#"{"root": {"password": ""}, "user": {"password": "!"}}"#,
+            r#"{"wireless": {"password": "letmein"}}"#,
+            r##"{"scripts": {"post": [{"content": "x\n# ssh-rsa AAAAB3 a\n"}]}}"##,
+            "<?xml version=\"1.0\"?>\n<!-- ssh-rsa AAAAB3\nssh-rsa AAAAB3 a -->\n<user_password>!</user_password>",
+            "#cloud-config\n# ssh-rsa AAAAB3 a\n",
+        ] {
+            assert!(!opens(text), "{text}");
         }
     }
 
