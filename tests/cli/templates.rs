@@ -1,4 +1,4 @@
-//! `template edit`: the admin's editor is a program of the test, and a template is put in place only once it renders.
+//! `template` and `validate-autoinstalls`. In `template edit` the admin's editor is a program of the test, and a template is put in place only once it renders.
 
 use super::transcript::{KEY, prepared};
 use super::{Ran, Session};
@@ -90,4 +90,105 @@ fn templates_are_listed_and_shown_as_json() {
         .succeeded()
         .json();
     assert!(shown["text"].as_str().unwrap().contains("Enterprise Linux 9"));
+}
+
+#[test]
+fn every_answer_file_is_validated_by_machine_file_and_line() {
+    let session = ready();
+    for (name, mac) in [("web1", "52:54:00:00:00:01"), ("web2", "52:54:00:00:00:02")] {
+        let arguments = [
+            "system",
+            "add",
+            "--name",
+            name,
+            "--profile",
+            "rocky9",
+            "--mac-address",
+            mac,
+        ];
+        session.run(&arguments).succeeded();
+    }
+    let ran = session.run(&["validate-autoinstalls"]).succeeded();
+    assert_eq!(ran.out, "all 3 answer files render\n");
+    // A snippet of one machine alone.
+    session.write("etc/snippets/per_system/ssh_keys/web2", "one\n{{ hostnam }}\n");
+    let ran = session.run(&["validate-autoinstalls"]).ended(1);
+    assert_eq!(
+        ran.out,
+        "system web2  ks.cfg: snippets/per_system/ssh_keys/web2:2: `hostnam` is not defined; did you mean `hostname`?\n  \
+         remedy  cordwainer template edit snippets/per_system/ssh_keys/web2\n1 of 3 answer files are wrong\n"
+    );
+    let json = session.run(&["--json", "validate-autoinstalls"]).ended(1).json();
+    assert_eq!(json["checked"], 3);
+    let problem = &json["problems"][0];
+    assert_eq!(
+        (
+            problem["name"].as_str(),
+            problem["file"].as_str(),
+            problem["line"].as_u64()
+        ),
+        (Some("web2"), Some("ks.cfg"), Some(2))
+    );
+    // What nobody could log into is said too.
+    session.write("etc/kickstarts/redhat/el9.ks", "text\n");
+    let ran = session.run(&["validate-autoinstalls"]).succeeded();
+    assert!(ran.err.contains("system web1: nobody could log in"), "{}", ran.err);
+}
+
+#[test]
+fn an_edit_tells_beforehand_whom_it_changes() {
+    let session = ready();
+    for (name, mac) in [("web1", "52:54:00:00:00:01"), ("web2", "52:54:00:00:00:02")] {
+        let arguments = [
+            "system",
+            "add",
+            "--name",
+            name,
+            "--profile",
+            "rocky9",
+            "--mac-address",
+            mac,
+        ];
+        session.run(&arguments).succeeded();
+    }
+    session.write("etc/snippets/per_system/report/web2", "report() { :; }\n");
+    session.write("etc/kickstarts/own.ks", "{{ snippet('ssh_keys') }}\n");
+    let arguments = [
+        "system",
+        "edit",
+        "--name",
+        "web2",
+        "--in-place",
+        "--autoinstall",
+        "own.ks",
+    ];
+    session.run(&arguments).succeeded();
+    session.run(&["system", "arm", "web1"]).succeeded();
+    let names = |file: &str| -> Vec<String> {
+        let json = session.run(&["--json", "template", "impact", file]).succeeded().json();
+        let changes = json["changes"].as_array().unwrap().iter();
+        changes
+            .map(|one| {
+                format!(
+                    "{}{}",
+                    one["name"].as_str().unwrap(),
+                    if one["armed"] == true { "!" } else { "" }
+                )
+            })
+            .collect()
+    };
+    assert_eq!(names("redhat/el9.ks"), ["rocky9", "web1!"]);
+    assert_eq!(names("own.ks"), ["web2"]);
+    assert_eq!(names("report"), ["rocky9", "web1!"]);
+    assert_eq!(names("snippets/ssh_keys"), ["rocky9", "web1!", "web2"]);
+    assert_eq!(names("snippets/per_system/report/web2"), Vec::<String>::new());
+    let path = session.path("etc/kickstarts/own.ks");
+    assert_eq!(names(path.to_str().unwrap()), ["web2"]);
+    let ran = session.run(&["template", "impact", "own.ks"]).succeeded();
+    assert_eq!(
+        ran.out,
+        "system  web2  ks.cfg\n1 of 3 profiles and systems use own.ks\n"
+    );
+    let ran = session.run(&["template", "impact", "redhat/el19.ks"]).ended(1);
+    assert!(ran.err.contains("did you mean `redhat/el"), "{}", ran.err);
 }

@@ -111,6 +111,8 @@ pub enum Command {
     /// Answer-file templates and snippets
     #[command(subcommand)]
     Template(TemplateCommand),
+    /// Render every answer file strictly, and say which machine, file and line is wrong
+    ValidateAutoinstalls,
     /// Distro families that import recognises
     #[command(subcommand)]
     Signature(SignatureCommand),
@@ -351,6 +353,8 @@ pub enum TemplateCommand {
     Show(Named),
     /// Edit a copy with $VISUAL or $EDITOR; it is put in place once it renders
     Edit(Named),
+    /// Say whose answer files an edit of it changes
+    Impact(Named),
 }
 
 /// `signature`.

@@ -27,6 +27,7 @@ mod signature;
 mod status;
 mod template;
 mod trace;
+mod validate;
 mod wild;
 
 use args::{BootCommand, Cli, Command, ConfigCommand, ProfileCommand, SignatureCommand, StateCommand, SystemCommand};
@@ -95,6 +96,7 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         Command::System(SystemCommand::Arm(options)) => arm::arm(&options, desk),
         Command::System(SystemCommand::Disarm(name)) => arm::disarm(name.get(), desk),
         Command::Template(command) => template::run(&command, desk),
+        Command::ValidateAutoinstalls => validate::run(desk),
         Command::Signature(SignatureCommand::Report(which)) => signature::report(&which, desk),
         Command::Status(options) => status::run(&options, desk),
         Command::Boot(BootCommand::Explain(options)) => explain::run(&options, desk),

@@ -1,4 +1,4 @@
-//! `template list|show|edit`. An edited template is put in place only once it renders for everything that uses it.
+//! `template list|show|edit|impact`. An edited template is put in place only once it renders for everything that uses it.
 #![expect(
     clippy::disallowed_methods,
     reason = "starts the admin's editor by its argv, and writes the template"
@@ -40,6 +40,7 @@ pub(super) fn run(command: &TemplateCommand, desk: &Desk) -> Result<Ended, Failu
             Ok(Ended::Well)
         }
         TemplateCommand::Edit(name) => edit(world, name.get(), desk),
+        TemplateCommand::Impact(name) => super::validate::impact(&world, name.get(), desk),
     }
 }
 
@@ -71,7 +72,8 @@ fn list(world: &World, desk: &Desk) -> Result<Ended, Failure> {
     Ok(Ended::Well)
 }
 
-fn find<'a>(assets: &'a Assets, name: &str) -> Result<(String, &'a Arc<Template>), Failure> {
+/// A template or snippet by the name that `show` takes, snippets also without their folder.
+pub(super) fn find<'a>(assets: &'a Assets, name: &str) -> Result<(String, &'a Arc<Template>), Failure> {
     let found = all(assets);
     let exact = found.iter().find(|(known, _)| known == name).or_else(|| {
         found
@@ -174,6 +176,15 @@ fn copy_of(name: &str, text: &str) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
+/// Puts the template or snippet `name` in the place of what `world` has.
+pub(super) fn put(world: &mut World, name: &str, template: Arc<Template>) {
+    let assets = Arc::make_mut(&mut world.assets);
+    match name.strip_prefix(SNIPPETS) {
+        Some(snippet) => assets.snippets.insert(snippet.to_owned(), template),
+        None => assets.templates.insert(name.to_owned(), template),
+    };
+}
+
 /// Renders everything that uses the template with its new text: how many, or the first that fails.
 fn try_with(world: &World, name: &str, text: &str) -> Result<usize, String> {
     let mut world = world.clone();
@@ -181,12 +192,8 @@ fn try_with(world: &World, name: &str, text: &str) -> Result<usize, String> {
         text: text.into(),
         origin: "edited".to_owned(),
     });
-    let assets = Arc::make_mut(&mut world.assets);
+    put(&mut world, name, template);
     let snippet = name.strip_prefix(SNIPPETS);
-    match snippet {
-        Some(snippet) => assets.snippets.insert(snippet.to_owned(), template),
-        None => assets.templates.insert(name.to_owned(), template),
-    };
     let profiles = world
         .inventory
         .profiles()
@@ -201,16 +208,14 @@ fn try_with(world: &World, name: &str, text: &str) -> Result<usize, String> {
         let Ok(resolved) = preview::resolve(kind, object.as_str(), &world.inventory) else {
             continue;
         };
-        let Some(answer) = preview::answer(&world, resolved) else {
-            continue;
-        };
+        let mut answers = preview::answers(&world, resolved);
         // A snippet may be part of any of them.
-        if snippet.is_none() && answer.template.value != name {
-            continue;
+        answers.retain(|answer| snippet.is_some() || answer.template.value == name);
+        for answer in &answers {
+            render::answer_file(answer, &world)
+                .map_err(|error| format!("{kind} `{object}` does not render with it: {error}"))?;
         }
-        render::answer_file(&answer, &world)
-            .map_err(|error| format!("{kind} `{object}` does not render with it: {error}"))?;
-        tried = tried.saturating_add(1);
+        tried = tried.saturating_add(usize::from(!answers.is_empty()));
     }
     Ok(tried)
 }
