@@ -33,8 +33,10 @@ pub fn make(arguments: &Arguments) {
             &[
                 ("breed", "redhat"),
                 ("os_version", "rhel9"),
-                ("kernel", &format!("{tree}/vmlinuz")),
-                ("initrd", &format!("{tree}/initrd.img")),
+                ("signature", "redhat"),
+                ("tree", &tree),
+                ("kernel", "vmlinuz"),
+                ("initrd", "initrd.img"),
             ],
         ),
         add(

@@ -163,9 +163,9 @@ impl Machine {
                 .ok_or_else(|| format!("no {part} in the script"))
         };
         self.stage("the kernel");
-        self.http(address, "GET", &find("/-/kernel")?).await?;
+        self.http(address, "GET", &find("/vmlinuz")?).await?;
         self.stage("the initrd");
-        self.http(address, "GET", &find("/-/initrd")?).await?;
+        self.http(address, "GET", &find("/initrd.img")?).await?;
         self.stage("the answer file");
         let answer = self.http(address, "GET", &find("/i/")?).await?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
