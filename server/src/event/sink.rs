@@ -139,25 +139,10 @@ impl Sink {
     /// # Errors
     /// What SQLite says.
     pub fn stored_boot(&self, system: Option<&Name>, mac: Option<Mac>) -> Result<Vec<Event>, rusqlite::Error> {
-        let Some(path) = &self.database else {
-            return Ok(Vec::new());
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(Duration::from_secs(1))?;
-        let stored: Option<String> = connection
-            .query_row(
-                "SELECT events FROM boots WHERE system = ?1 OR mac = ?2 ORDER BY began DESC LIMIT 1",
-                params![system.map(Name::as_str), mac.map(|mac| mac.to_string())],
-                |row| row.get(0),
-            )
-            .optional()?;
-        // A line that a later version wrote and this one does not know is left out.
-        let events = stored.unwrap_or_default();
-        Ok(events
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect())
+        match &self.database {
+            Some(path) => stored_boot(path, system, mac),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Every event from now on. A follower that lags behind loses the oldest and is told how many.
@@ -177,6 +162,33 @@ impl Sink {
             }
         }
     }
+}
+
+/// The latest boot of a machine that the events.db at `path` holds; nothing where there is no such file. Blocks.
+///
+/// # Errors
+/// What SQLite says.
+pub fn stored_boot(path: &Path, system: Option<&Name>, mac: Option<Mac>) -> Result<Vec<Event>, rusqlite::Error> {
+    // A path that cannot be looked at is left to SQLite, which says why.
+    if !path.try_exists().unwrap_or(true) {
+        return Ok(Vec::new());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(1))?;
+    let stored: Option<String> = connection
+        .query_row(
+            "SELECT events FROM boots WHERE system = ?1 OR mac = ?2 ORDER BY began DESC LIMIT 1",
+            params![system.map(Name::as_str), mac.map(|mac| mac.to_string())],
+            |row| row.get(0),
+        )
+        .optional()?;
+    // A line that a later version wrote and this one does not know is left out.
+    let events = stored.unwrap_or_default();
+    Ok(events
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 impl Drop for Sink {
@@ -445,6 +457,16 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn where_no_boot_was_stored_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.db");
+        assert_eq!(stored_boot(&path, None, Some(MAC)).unwrap(), []);
+        assert!(!path.exists());
+        std::fs::write(&path, "no database ".repeat(100)).unwrap();
+        assert!(stored_boot(&path, None, Some(MAC)).is_err());
     }
 
     #[test]
