@@ -155,6 +155,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     let authoritative = config.dhcp == DhcpMode::Authoritative;
     let just_here = absent.is_some_and(|absent| absent < heartbeat::JUST_HERE);
     if authoritative && !options.own_this_subnet && !just_here {
+        tracing::info!("looking for other DHCP servers for {} s", dhcp::probe::WAIT.as_secs());
         alone(&links, &events, clock).await?;
     }
 

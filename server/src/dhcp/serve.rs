@@ -256,7 +256,12 @@ async fn changed(current: &ArcSwap<Link>) -> Link {
         match links::now(&before.name) {
             Some(link) if link.index != before.index => return link,
             Some(link) if link != *before => {
-                tracing::info!("interface {} changed: {:?}", link.name, link.addresses);
+                let addresses: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
+                let addresses = match addresses.as_slice() {
+                    [] => "no IPv4 address".to_owned(),
+                    some => some.join(", "),
+                };
+                tracing::info!("interface {} changed; it now has {addresses}", link.name);
                 current.store(Arc::new(link));
             }
             // While it is away there is nothing to hear.

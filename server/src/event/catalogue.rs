@@ -295,6 +295,7 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         What::StoreRecovered => f.write_str("state is stored again"),
         What::Started { what } => write!(f, "serving: {what}"),
         What::Stopping => f.write_str("stopping"),
+        What::InventoryChanged { rows: 1 } => f.write_str("1 changed row is served"),
         What::InventoryChanged { rows } => write!(f, "{rows} changed rows are served"),
     }
 }

@@ -5,9 +5,9 @@
 )]
 
 use super::{Answer, LONGEST, Request, Seen};
-use crate::event::Event;
 use crate::event::sink::Sink;
 use crate::event::timeline::{self, Ending, Machine};
+use crate::event::{Event, What};
 use crate::inventory::resolve_system;
 use crate::model::{Mac, Name};
 use crate::ports::Worlds;
@@ -308,6 +308,12 @@ fn machine(asked: &Asked, whom: &Whom) -> Machine {
 }
 
 /// The machines that were armed, as their latest boot in memory shows them.
+/// True when the machine itself did something; an arming alone is no boot.
+fn came(boot: &[Event]) -> bool {
+    let by_admin = |event: &Event| matches!(event.what, What::Armed { .. } | What::Disarmed);
+    !boot.iter().all(by_admin)
+}
+
 fn seen(asked: &Asked) -> Vec<Seen> {
     let world = asked.worlds.world();
     let mut all = Vec::new();
@@ -330,7 +336,7 @@ fn seen(asked: &Asked) -> Vec<Seen> {
             system: arm.system.clone(),
             step,
             stopped,
-            boots: u32::try_from(boots.len()).unwrap_or(u32::MAX),
+            boots: u32::try_from(boots.iter().filter(|boot| came(boot)).count()).unwrap_or(u32::MAX),
         });
     }
     all

@@ -77,6 +77,13 @@ fn heading(events: &[Event], machine: &Machine) -> String {
     parts.extend(firmware);
     parts.extend(machine.profile.as_ref().map(|profile| format!("profile {profile}")));
     parts.extend(machine.standing.clone());
+    // The lines have no date and no zone; whoever reads a boot of last week, or far from Greenwich, needs both.
+    let day = events.first().map(|event| event.at.to_string());
+    parts.extend(
+        day.as_deref()
+            .and_then(|at| at.split('T').next())
+            .map(|day| format!("{day} UTC")),
+    );
     parts.join("  ")
 }
 

@@ -186,7 +186,7 @@ fn up_to_packages() -> Tape {
 #[test]
 fn a_boot_that_goes_on() {
     let expected = "\
-web1  52:54:00:7c:1d:4f  UEFI x64  profile rocky9  armed by root until 18:02
+web1  52:54:00:7c:1d:4f  UEFI x64  profile rocky9  armed by root until 18:02  2026-11-21 UTC
   14:03:11.204  +0.000   DHCP  DISCOVER  PXEClient, UEFI x64
   14:03:11.205  +0.001   DHCP  OFFER 192.168.77.21, snponly.efi  rule: firmware uefi-x64
   14:03:14.902  +3.697   DHCP  REQUEST, ACK 192.168.77.21, snponly.efi (durable in 0.8 ms)  rule: firmware uefi-x64
