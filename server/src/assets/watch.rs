@@ -213,7 +213,10 @@ impl Watcher {
 
     /// The text of one file, read again only when it changed; none when it is a folder.
     fn text_of(&self, path: &Path) -> Result<Option<(Stamp, Arc<Template>)>, String> {
-        let cannot = |error: io::Error| format!("cannot be read: {error}; what is built in is used instead");
+        let cannot = |error: io::Error| match error.kind() {
+            io::ErrorKind::InvalidData => "is no text in UTF-8, so it is not used".to_owned(),
+            _ => format!("cannot be read ({error}), so it is not used"),
+        };
         let metadata = std::fs::metadata(path).map_err(cannot)?;
         if metadata.is_dir() {
             return Ok(None);

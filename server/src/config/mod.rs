@@ -10,6 +10,7 @@ pub mod wire;
 
 pub use dump::dump;
 pub use keys::{KEYS, KeyDoc, Section};
+pub use read::nearest;
 pub use wire::{ConfigError, Problem};
 
 use crate::model::{Binding, Defaults, Name, Span, Subnet};

@@ -204,7 +204,13 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
     let switch = [("on", true), ("off", false)];
     let advertised = reader.checked(table, "router_advertisements", |text| word(text, &switch));
     let Some(At { value: network, line }) = network_at else {
-        if table.has("network") {
+        // A misspelt `network` is named already, with what was meant.
+        if table.has("network")
+            || reader
+                .problems
+                .iter()
+                .any(|problem| problem.what.ends_with("did you mean `network`?"))
+        {
             return None;
         }
         reader.problem(
@@ -498,8 +504,11 @@ root_password_hash = ""
         let broken = SAMPLE.replace("network =", "netwrok =");
         assert_eq!(
             wrong(&broken),
-            "c.toml:7: [[subnet]] needs a network; write network = \"192.168.77.0/24\"\n\
-             c.toml:8: unknown key `netwrok` in [[subnet]]; did you mean `network`?"
+            "c.toml:8: unknown key `netwrok` in [[subnet]]; did you mean `network`?"
+        );
+        assert_eq!(
+            wrong("[[subnet]]\nlease = \"1h\""),
+            "c.toml:1: [[subnet]] needs a network; write network = \"192.168.77.0/24\""
         );
         assert_eq!(
             wrong("[dhcp]\npool = \"x\""),

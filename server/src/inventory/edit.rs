@@ -128,7 +128,7 @@ pub enum Refused {
         why: String,
     },
     /// A field that must be given.
-    #[error("{kind} `{name}` needs {field}; give --{}", .field.replace('_', "-"))]
+    #[error("{kind} `{name}` needs {field}; give --{}{}", .field.replace('_', "-"), if *field == "distro" { ", or --parent with a profile that it refines" } else { "" })]
     Missing {
         /// Its kind.
         kind: Kind,

@@ -156,11 +156,19 @@ impl fmt::Display for Firmware {
     }
 }
 
+/// A text that names no firmware.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is no firmware; use bios, uefi, uefi-http, uefi-ia32, arm64, or the number that it sends as DHCP option 93",
+    .0.escape_debug()
+)]
+pub struct BadFirmware(String);
+
 impl FromStr for Firmware {
-    type Err = BadArch;
+    type Err = BadFirmware;
 
     /// The words of `boot explain --arch`: `bios`, `uefi`, `uefi-x64`, `uefi-http`, `arm64`, or option 93's number.
-    fn from_str(text: &str) -> Result<Self, BadArch> {
+    fn from_str(text: &str) -> Result<Self, BadFirmware> {
         match text.to_ascii_lowercase().as_str() {
             "bios" | "pc" | "x86_64-bios" => Ok(Self::Bios),
             "uefi" | "efi" | "uefi-x64" | "x64" | "x86_64" => Ok(Self::UefiX64),
@@ -171,7 +179,7 @@ impl FromStr for Firmware {
             other => other
                 .parse::<u16>()
                 .map(|code| ArchCode(code).into())
-                .map_err(|_| BadArch(text.chars().take(64).collect())),
+                .map_err(|_| BadFirmware(text.chars().take(64).collect())),
         }
     }
 }

@@ -16,7 +16,7 @@ mod subnet;
 mod time;
 mod version;
 
-pub use arch::{Arch, ArchCode, BadArch, Firmware};
+pub use arch::{Arch, ArchCode, BadArch, BadFirmware, Firmware};
 pub use arm::{Arm, ArmId, State, base32};
 pub use defaults::Defaults;
 pub use dict::{BadDict, Dict, DictValue};

@@ -14,6 +14,7 @@ use minijinja::{AutoEscape, Environment, Error, State, UndefinedBehavior, Value}
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -52,7 +53,7 @@ pub enum ErrorKind {
 
 /// A template could not be rendered. Never holds a value of a variable.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("{template}:{line}: {kind}")]
+#[error("{template}{}: {kind}", if *.line == 0 { String::new() } else { format!(":{line}") })]
 pub struct TemplateError {
     /// The template or snippet: a path below `kickstarts/`, snippets with `snippets/` in front.
     pub template: String,
@@ -324,6 +325,7 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
     let text = shared.source(&name).map_or("", |template| &template.text);
     let spelled = innermost
         .range()
+        .map(|range| whole_of(text, range))
         .and_then(|range| text.get(range))
         .map(|words| words.split_whitespace().collect::<Vec<_>>().join(" "))
         .filter(|words| !words.is_empty() && words.len() <= 80);
@@ -356,6 +358,13 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
     }
 }
 
+/// The range of an expression, where minijinja names only the filter at its end: the value is what is wrong, not the filter.
+fn whole_of(text: &str, range: Range<usize>) -> Range<usize> {
+    let before = text.get(..range.start).unwrap_or_default();
+    let opened = before.rfind("{{").filter(|_| before.trim_end().ends_with('|'));
+    opened.map_or(range.clone(), |start| start..range.end)
+}
+
 /// The undefined name among the words of the failing expression, and its nearest neighbour among the variables.
 fn undefined(spelled: Option<String>, variables: &[Variable]) -> ErrorKind {
     let known: BTreeSet<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
@@ -365,13 +374,22 @@ fn undefined(spelled: Option<String>, variables: &[Variable]) -> ErrorKind {
             nearest: None,
         };
     };
-    let unknown = spelled
-        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
-        .find(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_') && !known.contains(word))
+    // The word behind a bar is a filter. A variable may be known and yet have no value here (`tree` of a distro without one).
+    let names = || {
+        spelled.split('|').enumerate().flat_map(|(segment, text)| {
+            text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+                .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+                .skip(usize::from(segment > 0))
+        })
+    };
+    let unknown = names()
+        .find(|word| !known.contains(word))
+        .or_else(|| names().next())
         .unwrap_or(&spelled)
         .to_owned();
     let nearest = known
         .iter()
+        .filter(|name| **name != unknown)
         .map(|name| (strsim::damerau_levenshtein(name, &unknown), *name))
         .min()
         .filter(|(distance, _)| distance.saturating_mul(3) <= unknown.chars().count().max(3))

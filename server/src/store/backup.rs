@@ -44,11 +44,15 @@ pub fn backup(folder: &Folder, target: &Path, now: Timestamp) -> Result<(), Stor
     key::server_key(folder)?;
     let partial = beside(target, ".partial");
     if fs::symlink_metadata(target).is_ok() {
-        return Err(StoreError::io(target, "make the backup")(
-            ErrorKind::AlreadyExists.into(),
-        ));
+        return Err(StoreError::Exists(target.to_owned()));
     }
-    let written = write_parts(folder, &partial, now)
+    let made = empty(&partial).map_err(|error| match error {
+        // The name under which it grows is ours; what was asked for is the target.
+        StoreError::Io { source, .. } => StoreError::io(target, "make the backup")(source),
+        other => other,
+    });
+    let written = made
+        .and_then(|()| write_parts(folder, &partial, now))
         .and_then(|()| fs::hard_link(&partial, target).map_err(StoreError::io(target, "make the backup")));
     let _ = fs::remove_file(&partial);
     written?;
@@ -59,7 +63,6 @@ pub fn backup(folder: &Folder, target: &Path, now: Timestamp) -> Result<(), Stor
 }
 
 fn write_parts(folder: &Folder, partial: &Path, now: Timestamp) -> Result<(), StoreError> {
-    empty(partial)?;
     let sql = StoreError::sql(partial);
     let mut archive = Connection::open(partial).map_err(&sql)?;
     archive

@@ -1,14 +1,14 @@
 //! Why state could not be read or written, and what to do about it. Never a value from a row.
 
 use crate::inventory::Refused;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use std::path::{Path, PathBuf};
 
 /// The store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("{}: cannot {doing}: {source}", .path.display())]
+    #[error("{}: cannot {doing}: {source}{}", .path.display(), remedy_of(.source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -99,6 +99,15 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// SQLite could not make or grow a file of its own.
+    #[error("{}: a file beside it cannot be written or grown: is the disk full (df {})? nothing was changed", .path.display(), .path.display())]
+    NoRoom {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The backup would overwrite something.
+    #[error("{} exists; a backup overwrites nothing: choose another name", .0.display())]
+    Exists(PathBuf),
     /// The key file is not 32 bytes.
     #[error("{} holds {found} bytes instead of 32; restore it from a backup, or remove it: a new one is made, and running installations end", .path.display())]
     BadKey {
@@ -128,6 +137,25 @@ pub enum StoreError {
     Refused(#[from] Refused),
 }
 
+/// Result codes of SQLite for a file beside the database that could not be written or made larger.
+const NO_ROOM: [std::ffi::c_int; 4] = [
+    ffi::SQLITE_IOERR_WRITE,
+    ffi::SQLITE_IOERR_SHMOPEN,
+    ffi::SQLITE_IOERR_SHMSIZE,
+    ffi::SQLITE_IOERR_SHMMAP,
+];
+
+/// What to do, where the cause tells.
+fn remedy_of(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => "; run it as root, or as the owner of that folder",
+        std::io::ErrorKind::StorageFull => "; free space on that disk",
+        std::io::ErrorKind::ReadOnlyFilesystem => "; choose a place that can be written, or mount it writable",
+        std::io::ErrorKind::NotFound => "; check the path",
+        _ => "",
+    }
+}
+
 impl StoreError {
     /// What the operating system said while something was tried with `path`.
     pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
@@ -150,11 +178,32 @@ impl StoreError {
                 },
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
                 Some(ErrorCode::DiskFull) => Self::Full { path },
+                // Even a reader needs a little room: SQLite keeps an index of the log beside the file.
+                _ if error
+                    .sqlite_error()
+                    .is_some_and(|error| NO_ROOM.contains(&error.extended_code)) =>
+                {
+                    Self::NoRoom { path }
+                }
                 _ => Self::Sql {
                     path,
                     why: error.to_string(),
                 },
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_for_the_log_is_named_as_such() {
+        for code in NO_ROOM {
+            let failed = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let said = StoreError::sql(Path::new("/s/inventory.db"))(failed).to_string();
+            assert!(said.contains("disk full"), "{code}: {said}");
         }
     }
 }

@@ -22,8 +22,8 @@ pub enum LinkError {
         present: String,
     },
     /// Nothing is configured and there is no default route.
-    #[error("there is no default route to tell which interface to serve; name it: [server] interfaces = [\"eth0\"]")]
-    NoDefaultRoute,
+    #[error("there is no default route to tell which interface to serve; name it: [server] interfaces = [\"{0}\"]")]
+    NoDefaultRoute(String),
     /// The interface has no IPv4 address.
     #[error("interface `{0}` has no IPv4 address; give it one, or leave it out of [server] interfaces")]
     NoAddress(String),
@@ -36,7 +36,7 @@ pub enum LinkError {
 pub fn served(config: &Config) -> Result<Vec<Link>, LinkError> {
     let all = every();
     let names = if config.interfaces.is_empty() {
-        vec![default_route().ok_or(LinkError::NoDefaultRoute)?]
+        vec![default_route().ok_or_else(|| LinkError::NoDefaultRoute(likely(&all)))?]
     } else {
         config.interfaces.clone()
     };
@@ -54,6 +54,13 @@ pub fn served(config: &Config) -> Result<Vec<Link>, LinkError> {
             }
         })
         .collect()
+}
+
+/// The interface that an admin most likely means: the first with an address that is not the host's own loop.
+fn likely(all: &[Link]) -> String {
+    let served = |link: &&Link| link.addresses.iter().any(|net| !net.addr().is_loopback());
+    let found = all.iter().find(served);
+    found.map_or_else(|| "eth0".to_owned(), |link| link.name.clone())
 }
 
 /// Every interface of the host.
