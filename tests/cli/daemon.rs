@@ -55,6 +55,11 @@ const QUIET: &str = "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"
 
 fn start(session: &Session) -> Daemon {
     session.write("session.toml", QUIET);
+    start_with(session)
+}
+
+/// Starts it with the session's configuration as it is.
+fn start_with(session: &Session) -> Daemon {
     let mut child = session
         .command(&["serve"])
         .stdout(Stdio::null())
@@ -180,6 +185,89 @@ fn a_trace_tells_what_the_machine_did_and_follows_it() {
         events.as_array().unwrap().iter().any(|event| event["code"] == "SCRIPT"),
         "{events}"
     );
+}
+
+/// A template that lets somebody log in, so that arming is not refused for that.
+fn armable(session: &Session) {
+    session
+        .run(&["profile", "edit", "p1", "--autoinstall", "lab/answer"])
+        .succeeded();
+    let tree = session.write("tree/vmlinuz", "kernel");
+    let tree = tree.trim_end_matches("/vmlinuz");
+    session
+        .run(&["distro", "edit", "d1", "--tree", tree, "--kernel", "vmlinuz"])
+        .succeeded();
+    let hash = "[defaults]\nroot_password_hash = \"$6$salt$hash\"\n";
+    session.write("session.toml", &format!("{QUIET}{hash}"));
+}
+
+#[test]
+fn a_configuration_that_the_daemon_has_not_read_arms_nobody() {
+    let session = Session::new();
+    machine(&session);
+    let daemon = start(&session);
+    armable(&session);
+    // The clock of files has ticks; what was written within one of them counts as old.
+    let now = std::time::SystemTime::now() + Duration::from_secs(1);
+    let file = std::fs::File::options()
+        .append(true)
+        .open(session.path("session.toml"))
+        .unwrap();
+    file.set_modified(now).unwrap();
+    let ran = session.run(&["system", "arm", "web1"]).ended(1);
+    assert!(
+        ran.err.contains("was changed after the daemon started") && ran.err.contains("systemctl restart"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        session
+            .run(&["status"])
+            .succeeded()
+            .err
+            .contains("was changed after the daemon started")
+    );
+    assert!(
+        session
+            .run(&["check"])
+            .ended(1)
+            .out
+            .contains("was changed after the daemon started")
+    );
+    drop(daemon);
+    session.run(&["system", "arm", "web1"]).succeeded();
+}
+
+#[test]
+fn a_variable_without_a_value_is_named_and_not_its_filter() {
+    let session = Session::new();
+    machine(&session);
+    session
+        .run(&["profile", "edit", "p1", "--autoinstall", "lab/answer"])
+        .succeeded();
+    let ran = session.run(&["system", "get-autoinstall", "web1"]).ended(1);
+    assert!(ran.err.contains("`tree` is not defined; set it"), "{}", ran.err);
+}
+
+#[test]
+fn an_arming_is_no_boot_and_a_trace_has_its_day() {
+    let session = Session::new();
+    machine(&session);
+    armable(&session);
+    let daemon = start_with(&session);
+    session.run(&["system", "arm", "web1"]).succeeded();
+    let status = |session: &Session| session.run(&["--json", "status"]).succeeded().json()["machines"][0].clone();
+    assert_eq!(status(&session)["state"], "armed");
+    assert_eq!(status(&session)["boots"], 0);
+    get(&daemon, "/b/00-00-5e-00-53-01/ipxe");
+    assert_eq!(status(&session)["boots"], 1);
+    let trace = session.run(&["boot", "trace", "web1"]).succeeded().out;
+    let heading = trace.lines().next().unwrap();
+    let day = heading
+        .strip_suffix(" UTC")
+        .and_then(|rest| rest.rsplit("  ").next())
+        .unwrap();
+    assert!(day.len() == 10 && day.starts_with("20"), "{heading}");
 }
 
 #[test]

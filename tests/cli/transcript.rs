@@ -42,6 +42,7 @@ pub(super) fn prepared(defaults: &str) -> Session {
         "objects/a.toml",
         "[[system]]\nname = \"web5\"\nprofile = \"rocky9\"\nnetboot_enabled = true\n",
     );
+    session.write("netwrok.toml", "[[subnet]]\nnetwrok = \"192.0.2.0/24\"\n");
     session.write("broken/a.toml", "[[system]]\nname = \"web6\"\nprofil = \"rocky9\"\n");
     session
 }
@@ -163,7 +164,10 @@ fn from_a_tree_to_an_armed_machine() {
 
 #[test]
 fn what_is_refused_says_why_and_changes_nothing() {
-    play(&prepared(""), "refused.transcript");
+    let session = prepared("");
+    let latin = session.write("etc/kickstarts/latin.ks", "");
+    std::fs::write(latin, b"rootpw \xe9\n").unwrap();
+    play(&session, "refused.transcript");
 }
 
 #[test]

@@ -76,6 +76,25 @@ fn a_configuration_that_was_named_and_is_not_there_is_an_error() {
 }
 
 #[test]
+fn manual_pages_are_told_as_json_too() {
+    let session = Session::new();
+    let dir = session.path("man");
+    let ran = session
+        .run(&["--json", "man", "--dir", dir.to_str().unwrap()])
+        .succeeded();
+    let written = ran.json();
+    assert_eq!(written.as_array().unwrap().len(), 3, "{written}");
+    assert!(
+        session
+            .path("man/cordwainer.8")
+            .to_str()
+            .is_some_and(|path| ran.out.contains(path))
+    );
+    let shown = session.run(&["--json", "man", "--section", "5"]).succeeded().json();
+    assert_eq!(shown["file"], "cordwainer.toml.5");
+}
+
+#[test]
 fn secrets_of_the_configuration_are_not_shown() {
     let session = Session::new();
     let file = session.write("c.toml", "[defaults]\nroot_password_hash = \"$6$salt$hunter2\"\n");

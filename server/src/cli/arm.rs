@@ -4,7 +4,7 @@
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::print::with;
-use super::{args, object, preview};
+use super::{args, link, object, preview};
 use crate::boot::{World, missing_file};
 use crate::install;
 use crate::inventory::{Change, Refused, edit_all};
@@ -52,7 +52,18 @@ pub(super) fn disarm(name: &str, desk: &Desk) -> Result<Ended, Failure> {
 }
 
 /// Makes the changes and arms `name`, all or nothing.
-pub(super) fn with_changes(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
+pub(super) fn with_changes(desk: &Desk, changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
+    let alone = changes.is_empty();
+    armed_with(desk, changes, name, wish).map_err(|failure| match failure {
+        Failure::Refused(refused @ Refused::NotArmed { .. }) if !alone => Failure::said(
+            refused,
+            "nothing was stored; mend that, or leave --netboot-enabled out and arm it later",
+        ),
+        other => other,
+    })
+}
+
+fn armed_with(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
     let before = desk.inventory()?;
     let mut after = before.clone();
     for row in edit_all(&before, changes.clone())? {
@@ -79,6 +90,10 @@ pub(super) fn with_changes(desk: &Desk, mut changes: Vec<Change>, name: &Name, w
     };
     // The inventory's own refusals (unknown, no MAC, held) come before those that need a look at the disk.
     edit_all(&after, [change.clone()])?;
+    // What is judged below is the file; the daemon would serve what it read when it started.
+    if let Some(why) = link::outdated(&desk.settings) {
+        return Err(not_armed(name, why));
+    }
     let world = desk.world(after)?;
     let warnings = judge(&world, name)?;
     changes.push(change);
@@ -120,14 +135,16 @@ pub(super) fn with_changes(desk: &Desk, mut changes: Vec<Change>, name: &Name, w
     Ok(Ended::Well)
 }
 
+fn not_armed(name: &Name, why: String) -> Failure {
+    Failure::Refused(Refused::NotArmed {
+        name: name.clone(),
+        why,
+    })
+}
+
 /// What would go wrong with this installation: refuses what is certain, and gives back what is only likely.
 fn judge(world: &World, name: &Name) -> Result<Vec<String>, Failure> {
-    let refused = |why: String| {
-        Failure::Refused(Refused::NotArmed {
-            name: name.clone(),
-            why,
-        })
-    };
+    let refused = |why: String| not_armed(name, why);
     let resolved = preview::resolve(Kind::System, name.as_str(), &world.inventory)?;
     let distro = resolved.distro.clone();
     let Some(media) = world.assets.media.get(&distro.name) else {

@@ -44,6 +44,7 @@ pub(super) fn run(desk: &Desk) -> Result<Ended, Failure> {
     found.check(defaults(config));
     found.check(state(desk)?);
     found.check(config_file(desk));
+    found.check(link::outdated(&desk.settings).into_iter().collect());
     let links = match links::served(config) {
         Ok(links) => {
             found.check(addressless(config, &links));

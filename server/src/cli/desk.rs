@@ -48,6 +48,8 @@ pub(super) struct Applied {
     pub(super) rows: Vec<(&'static str, &'static str, Name)>,
     /// Whether it is served.
     pub(super) served: Served,
+    /// What the row that was renamed was called before.
+    was: Option<Name>,
 }
 
 impl Applied {
@@ -68,14 +70,32 @@ impl Applied {
         Self {
             rows: rows.iter().filter_map(told).collect(),
             served,
+            was: None,
         }
+    }
+
+    /// Tells a renaming as what it is: to the store it is one row that goes and one that comes.
+    fn renamed(mut self, kind: Kind, was: Name, name: &Name) -> Self {
+        self.rows
+            .retain(|(what, of, gone)| (*what, *of, gone) != ("removed", kind.as_str(), &was));
+        for row in &mut self.rows {
+            if (row.0, row.1, &row.2) == ("added", kind.as_str(), name) {
+                row.0 = "renamed";
+            }
+        }
+        self.was = Some(was);
+        self
     }
 
     /// One line for each row.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for (what, kind, name) in self.rows.iter().take(NAMED) {
-            text.push_str(&format!("{what:9} {kind} {name}, {}\n", self.served.as_str()));
+            let was = match &self.was {
+                Some(was) if *what == "renamed" => format!("{was} to "),
+                _ => String::new(),
+            };
+            text.push_str(&format!("{what:9} {kind} {was}{name}, {}\n", self.served.as_str()));
         }
         let more = self.rows.len().saturating_sub(NAMED);
         if more > 0 {
@@ -89,7 +109,10 @@ impl Applied {
         let rows: Vec<Value> = self
             .rows
             .iter()
-            .map(|(what, kind, name)| json!({"action": what, "kind": kind, "name": name}))
+            .map(|(what, kind, name)| match &self.was {
+                Some(was) if *what == "renamed" => json!({"action": what, "kind": kind, "name": name, "was": was}),
+                _ => json!({"action": what, "kind": kind, "name": name}),
+            })
             .collect();
         json!({"changed": rows, "served": self.served.as_str()})
     }
@@ -233,7 +256,20 @@ impl Desk {
 
     /// Makes the changes and prints what happened.
     pub(super) fn change(&self, changes: Vec<Change>) -> Result<Ended, Failure> {
-        let applied = self.apply(changes)?;
+        self.tell(&self.apply(changes)?)
+    }
+
+    /// Gives an object another name and prints what happened.
+    pub(super) fn rename(&self, kind: Kind, name: Name, new_name: Name) -> Result<Ended, Failure> {
+        let change = Change::Rename {
+            kind,
+            name: name.clone(),
+            new_name: new_name.clone(),
+        };
+        self.tell(&self.apply(vec![change])?.renamed(kind, name, &new_name))
+    }
+
+    fn tell(&self, applied: &Applied) -> Result<Ended, Failure> {
         let text = if applied.rows.is_empty() {
             "unchanged\n".to_owned()
         } else {

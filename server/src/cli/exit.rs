@@ -88,6 +88,7 @@ impl Failure {
             io::ErrorKind::PermissionDenied => "run it as root, or as the owner of that file",
             io::ErrorKind::NotFound => "check the path",
             io::ErrorKind::StorageFull => "make room on that disk",
+            io::ErrorKind::IsADirectory => "name a file, not a folder",
             _ => "",
         };
         Self::File {

@@ -3,7 +3,7 @@
 use super::args::Import;
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
-use super::object::named;
+use super::object::{named, warn_if_missing};
 use super::print::{table, with};
 use crate::distro::detect::Wishes;
 use crate::distro::import::{ImportRequest, Place, Progress, import};
@@ -44,6 +44,9 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     let library = Library::load(&config.overrides);
     for (file, problem) in &library.problems {
         desk.printer.note(format!("warning   signature {file}: {problem}"));
+    }
+    if let Some(template) = &options.autoinstall {
+        warn_if_missing(desk, template)?;
     }
     let inventory = desk.inventory()?;
     desk.folder()?;

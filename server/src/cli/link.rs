@@ -1,6 +1,9 @@
 //! The way to the running daemon: its control socket in the state folder. A daemon that does not run is an answer, not an error.
+#![expect(clippy::disallowed_methods, reason = "looks at the times of two files")]
 
+use super::settings::Settings;
 use crate::event::control::{Client, ClientError, SOCKET};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +30,21 @@ pub(super) fn daemon(state: &Path) -> Result<Option<Client>, ClientError> {
 /// True when a daemon answers for this state folder.
 pub(super) fn answers(state: &Path) -> bool {
     daemon(state).is_ok_and(|client| client.is_some())
+}
+
+/// What to say where a daemon runs that started before the configuration was changed: it serves the old one.
+pub(super) fn outdated(settings: &Settings) -> Option<String> {
+    let file = settings.file.as_ref()?;
+    let state = &settings.config.state;
+    let changed = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    // The socket is made when the daemon starts.
+    let old = answers(state) && changed(file)? > changed(&socket(state))?;
+    old.then(|| {
+        format!(
+            "{} was changed after the daemon started, which still serves the old one; restart it: systemctl restart cordwainer",
+            file.display()
+        )
+    })
 }
 
 /// True once a daemon serves this version of the inventory.

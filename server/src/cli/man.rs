@@ -52,15 +52,23 @@ pub(super) fn run(options: &Man, printer: Printer) -> Result<Ended, Failure> {
         .into_iter()
         .filter(|page| wanted.is_none_or(|section| section == page.section));
     if let Some(dir) = &options.dir {
+        let mut written = Vec::new();
         for page in pages {
             let path = dir.join(page.file);
             write_file(&path, page.text.as_bytes(), 0o644)?;
-            printer.line(path.display())?;
+            written.push(path);
         }
+        let text: String = written.iter().map(|path| format!("{}\n", path.display())).collect();
+        printer.either(&written, &text)?;
         return Ok(Ended::Well);
     }
     let page = pages.into_iter().next();
+    let file = page.as_ref().map(|page| page.file);
     let text = page.map(|page| page.text).unwrap_or_default();
+    if printer.json {
+        printer.json(&serde_json::json!({"file": file, "roff": text}))?;
+        return Ok(Ended::Well);
+    }
     if !(print::to_terminal() && shown_by_man(&text)) {
         printer.data(&text)?;
     }

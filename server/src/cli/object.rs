@@ -69,7 +69,7 @@ pub(super) fn run<K: OfKind>(command: Object<K>, desk: &Desk) -> Result<Ended, F
         }
         Object::Rename(names) => {
             let (name, new_name) = both(&names)?;
-            desk.change(vec![Change::Rename { kind, name, new_name }])
+            desk.rename(kind, name, new_name)
         }
         Object::Remove(options) => {
             let name = named(options.name.get())?;
@@ -121,15 +121,21 @@ fn warn_of_template<K: OfKind>(desk: &Desk, fields: &Fields<K>) -> Result<(), Fa
         .iter()
         .find(|(field, _)| field == "autoinstall")
         .map(|(_, value)| value);
-    if let Some(template) = named.filter(|value| !value.is_empty() && *value != Inherit::<String>::MARK) {
-        let world = desk.world(Inventory::default())?;
-        if !world.assets.templates.contains_key(template) {
-            let place = preview::missing_template(template, &world);
-            desk.printer.note(format!(
-                "warning   there is no template {} yet: {place}",
-                template.escape_debug()
-            ));
-        }
+    named.map_or(Ok(()), |template| warn_if_missing(desk, template))
+}
+
+/// Says so where no template has this name.
+pub(super) fn warn_if_missing(desk: &Desk, template: &str) -> Result<(), Failure> {
+    if template.is_empty() || template == Inherit::<String>::MARK {
+        return Ok(());
+    }
+    let world = desk.world(Inventory::default())?;
+    if !world.assets.templates.contains_key(template) {
+        let remedy = preview::missing_template(template, &world);
+        desk.printer.note(format!(
+            "warning   there is no template {} yet: {remedy}",
+            template.escape_debug()
+        ));
     }
     Ok(())
 }

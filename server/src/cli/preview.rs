@@ -96,10 +96,17 @@ pub(super) fn remedy(answer: &AnswerFile, template: &str, world: &World) -> Stri
     }
 }
 
-/// Where a template that is not there would have to be.
+/// What to do about a template that cannot be had: its file is not there, or is there and cannot be read.
 pub(super) fn missing_template(name: &str, world: &World) -> String {
-    format!(
-        "write it to {}, or name another: `cordwainer template list` shows those there are",
-        world.config.overrides.join("kickstarts").join(name).display()
-    )
+    let file = world
+        .config
+        .overrides
+        .join("kickstarts")
+        .join(name)
+        .display()
+        .to_string();
+    match world.assets.problems.iter().find(|(what, _)| *what == file) {
+        Some((_, why)) => format!("mend {file}: it {why}"),
+        None => format!("write it to {file}, or name another: `cordwainer template list` shows those there are"),
+    }
 }

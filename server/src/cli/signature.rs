@@ -4,6 +4,7 @@ use super::args::MaybeNamed;
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::print::table;
+use crate::config::nearest;
 use crate::distro::library::Library;
 use serde_json::{Value, json};
 
@@ -19,8 +20,10 @@ pub(super) fn report(which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> 
         })
         .collect();
     if let (Some(name), true) = (which.get(), wanted.is_empty()) {
+        let near = nearest(name, library.signatures.iter().map(|signature| signature.name.as_str()));
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         return Err(Failure::said(
-            format!("there is no signature `{}`", name.escape_debug()),
+            format!("there is no signature `{}`{hint}", name.escape_debug()),
             "cordwainer signature report names them all",
         ));
     }

@@ -142,6 +142,9 @@ pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
         count(State::Idle)
     ));
     desk.printer.data(&text)?;
+    if let Some(old) = link::outdated(&desk.settings) {
+        desk.printer.note(format!("warning   {old}"));
+    }
     if !daemon {
         desk.printer.note(format!(
             "the daemon does not run (no answer at {}): this is what it last stored",

@@ -12,6 +12,7 @@ use super::service::write_file;
 use super::{host, preview};
 use crate::assets::{Assets, Template};
 use crate::boot::World;
+use crate::config::nearest;
 use crate::model::Kind;
 use crate::render;
 use serde_json::{Value, json};
@@ -83,13 +84,9 @@ pub(super) fn find<'a>(assets: &'a Assets, name: &str) -> Result<(String, &'a Ar
     if let Some((known, template)) = exact {
         return Ok((known.clone(), template));
     }
-    let near = found
-        .iter()
-        .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
-        .min()
-        .filter(|(distance, known)| *distance <= (known.len() / 3).max(1));
+    let near = nearest(name, found.iter().map(|(known, _)| known.as_str()));
     let hint = near
-        .map(|(_, known)| format!("; did you mean `{known}`?"))
+        .map(|known| format!("; did you mean `{known}`?"))
         .unwrap_or_default();
     Err(Failure::said(
         format!("there is no template `{}`{hint}", name.escape_debug()),
