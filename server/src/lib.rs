@@ -19,10 +19,16 @@
 //! trees and imports them. [`store`] keeps inventory.db and live.db; one state task owns leases and installations, and an ACK leaves
 //! only after its lease is on disk. [`event`] says what happened. [`cli`] is what admins type; [`daemon`] wires it all.
 //!
+//! # To see the boot
+//!
+//! Read [`boot`] in this order: `facts` (what is known of who asks), `decide` (one function for each thing that can be asked), `answer`
+//! (all that can be answered), `quirks` (firmware that needs something else). [`render`] turns answers into scripts and answer files.
+//! `tests/lab` boots real firmware through all of it; `tests/demo` shows that.
+//!
 //! # Invariants
 //!
-//! - **Pure core, thin shell.** Only `serve`, `store`, `import` (with `library`, `place` and `survey`), `tree`, `watch`, `sink`, `driver`, `daemon` and `cli` touch the world;
-//!   each says so in its first lines, and clippy refuses it elsewhere. Time and randomness are arguments.
+//! - **Pure core, thin shell.** Only `serve`, `store`, `import` (with `library`, `place` and `survey`), `tree`, `watch`, `sink`, `control`,
+//!   `advertise`, `daemon` and `cli` touch the world; each says so in its first lines, and clippy refuses it elsewhere. Time and randomness are arguments.
 //! - **Rendering never writes.** State changes only through a decision's effects: values, idempotent, Before or After the reply.
 //! - **Default deny.** A machine that nobody armed boots from its own disk. A claimed MAC never yields a secret.
 //! - **No file is generated on disk for a client.** An edit takes effect at once.

@@ -118,7 +118,7 @@ fn a_trace_tells_the_last_boot_and_follows_the_machine() {
         let events = [(**first).clone(), (**second).clone()];
         let told = timeline(&events, machine, Timestamp(990_000)).to_string();
         assert!(
-            told.starts_with("web1  52:54:00:7c:1d:4f  BIOS  profile lab  claimed\n"),
+            told.starts_with("web1  52:54:00:7c:1d:4f  BIOS  profile lab  claimed  1970-01-01 UTC\n"),
             "{told}"
         );
         assert!(

@@ -38,7 +38,7 @@ fn what_was_backed_up_comes_back_unarmed() {
     let file = dir.path().join("state.backup");
     backup(&folder, &file, NOW).unwrap();
     assert!(
-        matches!(backup(&folder, &file, NOW), Err(StoreError::Io { .. })),
+        matches!(backup(&folder, &file, NOW), Err(StoreError::Exists(_))),
         "it would have been overwritten"
     );
     use std::os::unix::fs::MetadataExt as _;

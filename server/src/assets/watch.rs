@@ -204,6 +204,10 @@ impl Watcher {
                     }
                     Ok(None) if depth < 8 => folders.push((path, format!("{name}/"), depth.saturating_add(1))),
                     Ok(None) => {}
+                    Err(why) if texts.contains_key(&name) => problems.push((
+                        path.display().to_string(),
+                        format!("{why}; what is built in is used instead"),
+                    )),
                     Err(why) => problems.push((path.display().to_string(), why)),
                 }
             }

@@ -405,10 +405,8 @@ fn templates(world: &World) -> Vec<String> {
             if let Err(error) = render::answer_file(&answer, world)
                 && said.insert(error.to_string())
             {
-                problems.push(format!(
-                    "{error} (rendered for {kind} {name}): cordwainer template edit {}",
-                    error.template
-                ));
+                let remedy = preview::remedy(&answer, &error.template, world);
+                problems.push(format!("{error} (rendered for {kind} {name}): {remedy}"));
             }
         }
     }

@@ -7,12 +7,11 @@ use super::exit::{Ended, Failure};
 use super::explain::{Machine as Asked, armed, machine};
 use super::{link, print};
 use crate::event::control::{Answer, Client};
+use crate::event::sink::stored_boot;
 use crate::event::timeline::{Line, Machine, last_boot, timeline};
 use crate::event::{Event, What};
 use crate::inventory::Inventory;
 use crate::store::clock;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
-use std::time::Duration;
 
 pub(super) fn run(options: &Trace, desk: &Desk) -> Result<Ended, Failure> {
     let word = options.place.as_deref().or(options.name.as_deref()).unwrap_or_default();
@@ -155,35 +154,12 @@ fn stored(asked: &Asked, inventory: &Inventory, desk: &Desk) -> Result<Ended, Fa
         link::socket(&desk.settings.config.state).display()
     ));
     let name = asked.system.as_ref().map(|system| system.name.clone());
-    let look = || -> rusqlite::Result<Option<String>> {
-        let connection = Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        connection.busy_timeout(Duration::from_secs(1))?;
-        connection
-            .query_row(
-                "SELECT events FROM boots WHERE system = ?1 OR mac = ?2 ORDER BY began DESC LIMIT 1",
-                params![name.as_ref().map(|name| name.as_str()), asked.mac.to_string()],
-                |row| row.get(0),
-            )
-            .optional()
-    };
-    let text = if path.try_exists().unwrap_or(false) {
-        look().map_err(|error| {
-            Failure::said(
-                format!("{} cannot be read: {error}", path.display()),
-                "run it as root, or as the owner of the state folder",
-            )
-        })?
-    } else {
-        None
-    };
-    let events: Vec<Event> = text
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let events = stored_boot(&path, name.as_ref(), Some(asked.mac)).map_err(|error| {
+        Failure::said(
+            format!("{} cannot be read: {error}", path.display()),
+            "run it as root, or as the owner of the state folder",
+        )
+    })?;
     let about = Machine {
         profile: asked.system.as_ref().map(|system| system.profile.clone()),
         standing: name

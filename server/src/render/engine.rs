@@ -362,7 +362,7 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
 fn whole_of(text: &str, range: Range<usize>) -> Range<usize> {
     let before = text.get(..range.start).unwrap_or_default();
     let opened = before.rfind("{{").filter(|_| before.trim_end().ends_with('|'));
-    opened.map_or(range.clone(), |start| start..range.end)
+    opened.map_or_else(|| range.clone(), |start| start..range.end)
 }
 
 /// The undefined name among the words of the failing expression, and its nearest neighbour among the variables.
