@@ -116,6 +116,7 @@ fn world(root: &Path) -> World {
         tree: Some(Tree {
             root: root.join("tree"),
             in_place: true,
+            iso: None,
         }),
         signature: None,
         kernel_options: Dict::default(),

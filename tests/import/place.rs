@@ -422,6 +422,7 @@ fn child_that_is_nobody() {
     let tree = cordwainer::model::Tree {
         root: folder.join("tree"),
         in_place: true,
+        iso: None,
     };
     let mut distro: cordwainer::model::Distro = toml::from_str(
         "name='new'\narch='x86_64'\nbreed='lab'\nos_version='1'\nkernel='boot/vmlinuz'\ninitrd=['boot/initrd.img']",

@@ -215,7 +215,11 @@ fn distro(root: PathBuf) -> Distro {
         os_version: "12".to_owned(),
         kernel: "linux".to_owned(),
         initrd: vec!["initrd.gz".to_owned()],
-        tree: Some(Tree { root, in_place: true }),
+        tree: Some(Tree {
+            root,
+            in_place: true,
+            iso: None,
+        }),
         signature: None,
         kernel_options: Dict::default(),
         kernel_options_post: Dict::default(),

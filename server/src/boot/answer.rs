@@ -4,7 +4,7 @@ use super::Trace;
 use crate::assets::Asset;
 use crate::install::{Act, ArmId};
 use crate::inventory::{Entry, Removed, Resolved, Sourced};
-use crate::model::{Firmware, Mac, Name};
+use crate::model::{Firmware, Mac, Medium, Name};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,8 +69,10 @@ pub enum Answer {
     TreeFile {
         /// The distro it belongs to.
         distro: Name,
-        /// The tree's folder.
+        /// The tree's folder, or its ISO image.
         root: PathBuf,
+        /// The image that `root` must be, where it was imported as one.
+        iso: Option<Medium>,
         /// Path below it.
         path: String,
     },

@@ -314,6 +314,7 @@ fn run(
     planned(Tree {
         root: root.clone(),
         in_place: true,
+        iso: None,
     })?;
     let user = request.service_user.as_deref().unwrap_or("cordwainer");
     let reader = Reader::of(user).map_err(at(&root))?;
@@ -439,7 +440,7 @@ fn settle(
     if root == own {
         // The copy that an earlier import made: it is looked at again where it is.
         let (root, in_place) = (own, false);
-        return Ok((Tree { root, in_place }, None));
+        return Ok((folder(root, in_place), None));
     }
     let in_state = root.starts_with(state.join("distros"));
     let in_place = match (request.place, &survey.unreadable) {
@@ -461,7 +462,7 @@ fn settle(
             });
         }
         let root = root.to_path_buf();
-        return Ok((Tree { root, in_place }, None));
+        return Ok((folder(root, in_place), None));
     }
     copyable(root, state, survey)?;
     let shelf = Shelf::open(state)?;
@@ -473,7 +474,15 @@ fn settle(
     }
     let placed = shelf.copy(name, root, (survey.files, survey.bytes), (reader, may_link), progress)?;
     let root = placed.root.clone();
-    Ok((Tree { root, in_place }, Some(placed)))
+    Ok((folder(root, in_place), Some(placed)))
+}
+
+const fn folder(root: PathBuf, in_place: bool) -> Tree {
+    Tree {
+        root,
+        in_place,
+        iso: None,
+    }
 }
 
 fn copyable(root: &Path, state: &Path, survey: &Survey) -> Result<(), Cause> {

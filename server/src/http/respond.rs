@@ -348,7 +348,7 @@ fn render_answer(
             };
             file(request, who, Source::Asset(asset.clone()), role, label, slash)
         }
-        Answer::TreeFile { distro, root, path } => {
+        Answer::TreeFile { distro, root, path, .. } => {
             let role = role(world, distro, path);
             let source = Source::Tree {
                 root: root.clone(),

@@ -197,7 +197,11 @@ fn read_tree(distro: &mut Distro, text: &str) -> Result<(), String> {
     let root = PathBuf::from(text);
     // A folder that somebody named is theirs: only import, which made a copy, may say that it is ours to remove.
     if distro.tree.as_ref().is_none_or(|tree| tree.root != root) {
-        distro.tree = Some(Tree { root, in_place: true });
+        distro.tree = Some(Tree {
+            root,
+            in_place: true,
+            iso: None,
+        });
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub use inherit::Inherit;
 pub use lease::{Lease, LeaseState};
 pub use mac::{BadMac, Mac};
 pub use name::{BadName, Hostname, Name};
-pub use object::{Distro, Interface, Kind, Parent, Profile, System, Tree};
+pub use object::{Distro, Interface, Kind, Medium, Parent, Profile, System, Tree};
 pub use secret::Secret;
 pub use subnet::{BadPool, Binding, Pool, RelayAddress, Subnet};
 pub use time::{BadSpan, Span, Timestamp};

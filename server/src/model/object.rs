@@ -39,14 +39,27 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The image that a tree is served out of, as it was when it was imported: another one has other files in other places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Medium {
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, seconds since 1970.
+    pub modified: i64,
+}
+
 /// Where the files of an imported tree lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tree {
-    /// Folder that is served as `/d/<distro>/`. Absolute.
+    /// Folder or ISO image that is served as `/d/<distro>/`. Absolute.
     pub root: PathBuf,
     /// True when `root` is the admin's own folder, false when it is a copy that Cordwainer made and may remove.
     pub in_place: bool,
+    /// Set when `root` is an ISO image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iso: Option<Medium>,
 }
 
 /// A kernel, an initrd, and where the rest of the tree is.

@@ -43,6 +43,7 @@ pub(super) fn tree_file(deciding: &mut Deciding<'_>, name: &Name, path: &str) ->
         return Answer::TreeFile {
             distro: name.clone(),
             root: tree.root.clone(),
+            iso: tree.iso,
             path: path.to_owned(),
         };
     }

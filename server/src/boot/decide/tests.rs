@@ -44,6 +44,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         tree: Some(Tree {
             root: "/srv/lab".into(),
             in_place: true,
+            iso: None,
         }),
         signature: Some("lab".parse().unwrap()),
         kernel_options: "console=ttyS0".parse().unwrap(),
