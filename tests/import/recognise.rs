@@ -560,7 +560,13 @@ fn an_unknown_tree_is_described_and_can_be_named() {
         path: empty.tree().join("x.iso"),
         ..empty.request()
     };
-    assert!(empty.import(&file).unwrap_err().to_string().contains("is a file"));
+    assert!(
+        empty
+            .import(&file)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be imported as an ISO image")
+    );
 }
 
 #[test]

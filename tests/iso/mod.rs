@@ -1,6 +1,8 @@
 //! The ISO reader: images of xorriso in every dress, judged by what other readers unpack from them; files above 4 GiB; damaged images.
 
 mod damage;
+mod importing;
 mod large;
 mod medium;
 mod reading;
+mod serving;

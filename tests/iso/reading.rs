@@ -205,7 +205,7 @@ fn the_volume_and_its_boot_entries_are_told() {
     assert_eq!(volume.publisher, "THE PUBLISHER");
     assert_eq!(volume.application, "AN APPLICATION");
     assert_eq!(volume.system, "LINUX");
-    assert_eq!(volume.declared, iso.size());
+    assert_eq!(volume.declared, iso.medium().size);
     assert!(!volume.udf);
     let entries = iso.image().boot_entries().unwrap();
     let kinds: Vec<_> = entries.iter().map(|entry| (entry.platform, entry.bootable)).collect();

@@ -5,5 +5,5 @@ mod behaviour;
 mod differential;
 mod peers;
 pub(crate) mod reader;
-mod serving;
+pub(crate) mod serving;
 mod weather;

@@ -361,28 +361,38 @@ fn media_file(distro: &Distro, what: &str, path: &str) -> Result<Asset, String> 
     let (full, opened) = match &distro.tree {
         Some(tree) => (
             tree.root.join(path.trim_start_matches('/')),
-            tree::open(&tree.root, path).map(|(_, metadata)| metadata),
+            tree::fetch(&tree.root, tree.iso, path).map(|opened| match opened {
+                tree::Opened::File(file) => Some((file.size(), file.modified().0)),
+                tree::Opened::Folder => None,
+            }),
         ),
         None => {
             let full = PathBuf::from(path);
             let opened = std::fs::File::open(&full).and_then(|file| file.metadata());
-            (full, opened)
+            let facts = |metadata: Metadata| metadata.is_file().then(|| (metadata.len(), metadata.mtime()));
+            (full, opened.map(facts))
         }
     };
     let shown = full.display();
     let again = match &distro.tree {
         Some(tree) if tree.in_place => format!(
-            "bring {} back, or import the tree again: cordwainer import --path TREE --name {}",
+            "bring {} back, or import the {} again: cordwainer import --path {} --name {}",
             tree.root.display(),
+            if tree.iso.is_some() { "image" } else { "tree" },
+            if tree.iso.is_some() { "ISO" } else { "TREE" },
             distro.name
         ),
         Some(_) => format!("import it again: cordwainer import --path TREE --name {}", distro.name),
         None => format!("cordwainer distro edit --name {} --{what} PATH", distro.name),
     };
     match opened {
-        Ok(metadata) if metadata.is_file() && metadata.len() > 0 => Ok(asset(full, &metadata)),
-        Ok(metadata) if metadata.is_file() => Err(format!("{what} {shown} is empty; {again}")),
-        Ok(_) => Err(format!("{what} {shown} is a folder; {again}")),
+        Ok(Some((0, _))) => Err(format!("{what} {shown} is empty; {again}")),
+        Ok(Some((size, modified))) => Ok(Asset {
+            path: full,
+            size,
+            modified,
+        }),
+        Ok(None) => Err(format!("{what} {shown} is a folder; {again}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{what} {shown} is missing; {again}")),
         Err(error) if error.raw_os_error() == Some(nix::libc::EACCES) => Err(format!(
             "{what} {shown} may not be read by the service; chmod a+r it, and a+x the folders above it"

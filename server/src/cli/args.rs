@@ -156,7 +156,7 @@ pub struct Serve {
 /// `import`.
 #[derive(Debug, Clone, Args)]
 pub struct Import {
-    /// The install tree: a folder
+    /// The install tree: a folder, or an ISO image
     #[arg(long, value_name = "PATH")]
     pub path: PathBuf,
     /// Name of the new distro and profile [default: made from what the tree says]

@@ -8,6 +8,8 @@
 )]
 
 use super::detect::{Detected, Found, Look, Source, Unfit, Wishes, detect};
+use super::iso_import;
+use super::iso_source::OpenError;
 use super::library::Library;
 use super::place::{Placed, Shelf, remove_copy};
 use super::plan::{Flags, GENERIC, Line, Planned, Taken, name_for, plan, sentences};
@@ -95,11 +97,22 @@ pub enum Cause {
         /// Why.
         unfit: Unfit,
     },
-    /// The path is a file.
-    #[error(
-        "{} is a file; this version imports folders\n  remedy      unpack it: xorriso -osirrox on -indev {} -extract / FOLDER, and import FOLDER", .0.display(), .0.display()
-    )]
-    IsFile(PathBuf),
+    /// The path is a file, and no ISO image that can be served.
+    #[error("{} cannot be imported as an ISO image: {error}\n  remedy      give the folder of a tree, or an ISO image; one that is cut off must be downloaded again", .path.display())]
+    Iso {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: OpenError,
+    },
+    /// The service may not read the image.
+    #[error("{} may not be read by the service (user {user})\n  remedy      chmod a+r the image and a+x the folders above it, or move it to where the service may read it", .path.display())]
+    IsoBarred {
+        /// The first thing that it may not read.
+        path: PathBuf,
+        /// The service's user.
+        user: String,
+    },
     /// Kernel or initrd may not be read.
     #[error("{why}\n  remedy      import as a user that may read it, or change its mode")]
     Unreadable {
@@ -289,9 +302,13 @@ fn run(
         move |error| Cause::Io { path, error }
     };
     let root = std::fs::canonicalize(&request.path).map_err(at(&request.path))?;
-    if !std::fs::metadata(&root).map_err(at(&root))?.is_dir() {
-        return Err(Cause::IsFile(request.path.clone()));
-    }
+    let user = request.service_user.as_deref().unwrap_or("cordwainer");
+    let reader = Reader::of(user).map_err(at(&root))?;
+    let medium = if std::fs::metadata(&root).map_err(at(&root))?.is_dir() {
+        None
+    } else {
+        Some(iso_import::open(&request.path, &root, &reader)?)
+    };
     if std::fs::metadata(state.join("distros")).is_ok() {
         // What a killed import left goes now, wherever this tree will lie. Where another one is at work, it is not ours to judge.
         match Shelf::open(state) {
@@ -299,7 +316,12 @@ fn run(
             Err(cause) => return Err(cause),
         }
     }
-    let detected = recognise(request, &Folder::new(root.clone()), library)?;
+    let folder = Folder::new(root.clone());
+    let source: &dyn Source = match &medium {
+        Some(medium) => &medium.iso,
+        None => &folder,
+    };
+    let detected = recognise(request, source, library)?;
     let name = match &request.name {
         Some(name) => name.clone(),
         None => name_for(&detected).ok_or_else(|| Cause::Asked {
@@ -316,12 +338,19 @@ fn run(
         in_place: true,
         iso: None,
     })?;
-    let user = request.service_user.as_deref().unwrap_or("cordwainer");
-    let reader = Reader::of(user).map_err(at(&root))?;
-    let survey = survey(&root, &reader, progress)?;
     let mut detected_more = detected.clone();
     let state_root = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_path_buf());
-    let (tree, placed) = settle(request, (&root, &state_root), &name, &survey, &reader, progress)?;
+    let (tree, placed, survey) = match medium {
+        Some(medium) => {
+            let tree = iso_import::settle(&medium, &root, request.place, &reader)?;
+            (tree, None, medium.survey)
+        }
+        None => {
+            let survey = survey(&root, &reader, progress)?;
+            let (tree, placed) = settle(request, (&root, &state_root), &name, &survey, &reader, progress)?;
+            (tree, placed, survey)
+        }
+    };
     if tree.in_place {
         warn_of(&survey, &mut detected_more);
     }
@@ -355,7 +384,7 @@ fn run(
     })
 }
 
-fn recognise(request: &ImportRequest, source: &Folder, library: &Library) -> Result<Detected, Cause> {
+fn recognise(request: &ImportRequest, source: &dyn Source, library: &Library) -> Result<Detected, Cause> {
     let detected = if request.kernel.is_some() || request.wishes.breed.as_deref() == Some(GENERIC) {
         described(request, source)?
     } else {
@@ -380,7 +409,7 @@ fn recognise(request: &ImportRequest, source: &Folder, library: &Library) -> Res
 }
 
 /// A tree as the admin describes it, for what no signature knows.
-fn described(request: &ImportRequest, source: &Folder) -> Result<Detected, Cause> {
+fn described(request: &ImportRequest, source: &dyn Source) -> Result<Detected, Cause> {
     let asked = |why: &str, remedy: &str| Cause::Asked {
         why: why.to_owned(),
         remedy: remedy.to_owned(),
@@ -439,8 +468,7 @@ fn settle(
     let own = state.join("distros").join(name.as_str());
     if root == own {
         // The copy that an earlier import made: it is looked at again where it is.
-        let (root, in_place) = (own, false);
-        return Ok((folder(root, in_place), None));
+        return Ok((folder(own, false), None));
     }
     let in_state = root.starts_with(state.join("distros"));
     let in_place = match (request.place, &survey.unreadable) {
@@ -461,8 +489,7 @@ fn settle(
                 remedy: "import the folder that holds the tree".to_owned(),
             });
         }
-        let root = root.to_path_buf();
-        return Ok((folder(root, in_place), None));
+        return Ok((folder(root.to_path_buf(), true), None));
     }
     copyable(root, state, survey)?;
     let shelf = Shelf::open(state)?;
@@ -473,8 +500,7 @@ fn settle(
         enough_space(state, survey.bytes)?;
     }
     let placed = shelf.copy(name, root, (survey.files, survey.bytes), (reader, may_link), progress)?;
-    let root = placed.root.clone();
-    Ok((folder(root, in_place), Some(placed)))
+    Ok((folder(placed.root.clone(), false), Some(placed)))
 }
 
 const fn folder(root: PathBuf, in_place: bool) -> Tree {
@@ -551,6 +577,12 @@ fn warn_of(survey: &Survey, detected: &mut Detected) {
 fn serving(asked: &Path, tree: &Tree, survey: &Survey, millis: u128) -> String {
     let time = format!("{}.{:02} s", millis / 1000, millis % 1000 / 10);
     let amount = format!("{} in {} files, {time}", size(survey.bytes), survey.files);
+    if tree.iso.is_some() {
+        return format!(
+            "straight out of {} ({amount}); keep the image there",
+            tree.root.display()
+        );
+    }
     if tree.in_place {
         return format!(
             "in place from {} ({amount}); keep the folder there",

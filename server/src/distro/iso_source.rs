@@ -9,6 +9,7 @@
 
 use super::detect::{Entry, Look, Source};
 use super::iso9660::{Bytes, Contents, Extent, Extents, Folder, Found, Image, IsoError, Keep, Listed, Volume};
+use crate::model::Medium;
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
@@ -219,16 +220,13 @@ impl Iso {
         &self.image
     }
 
-    /// Bytes of the image file.
+    /// Which image this is.
     #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.stamp.size
-    }
-
-    /// When the image file was written last, seconds since 1970.
-    #[must_use]
-    pub const fn modified(&self) -> i64 {
-        self.stamp.modified.0
+    pub const fn medium(&self) -> Medium {
+        Medium {
+            size: self.stamp.size,
+            modified: self.stamp.modified.0,
+        }
     }
 
     /// Opens `path` inside the image.
@@ -261,22 +259,6 @@ impl Iso {
     pub fn walk(&self) -> Result<Contents, IsoError> {
         self.image.walk(&mut |_, _| {})
     }
-}
-
-/// Opens `path` inside the image `iso`.
-///
-/// # Errors
-/// What the system says of the image, `InvalidData` when it is broken, and as for a tree: `NotFound`, `PermissionDenied`, `InvalidInput`.
-pub fn open(iso: &Path, path: &str) -> io::Result<Opened> {
-    Iso::shared(iso)?.at(path).map_err(of)
-}
-
-/// The folder `path` inside the image `iso`, sorted by name.
-///
-/// # Errors
-/// As [`open`], and `NotADirectory`.
-pub fn list(iso: &Path, path: &str) -> io::Result<Vec<Listed>> {
-    Iso::shared(iso)?.entries(path).map_err(of)
 }
 
 impl IsoFile {

@@ -1,12 +1,13 @@
 //! Distros: recognising a tree by its own metadata, and importing it.
 //!
-//! `signature`, `detect` and `plan` are pure: they judge a [`detect::Source`] (a folder today, an ISO through the same seam) by the rules
+//! `signature`, `detect` and `plan` are pure: they judge a [`detect::Source`] (a folder or an ISO image) by the rules
 //! of the files in `distros/`. [`tree`] opens and lists trees, [`import`] puts them where they can be served.
 
 pub mod detect;
 pub mod import;
 pub mod ini;
 pub mod iso9660;
+mod iso_import;
 pub mod iso_source;
 pub mod library;
 pub mod pattern;

@@ -8,13 +8,16 @@
 )]
 
 use super::detect::{Entry, Look, Source};
+use super::iso_source::{self, Iso, IsoFile};
+use crate::model::Medium;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +102,142 @@ pub fn list(root: &Path, path: &str) -> io::Result<Vec<Listed>> {
     }
     listed.sort_unstable();
     Ok(listed)
+}
+
+/// A file of a tree, open: on disk, or inside an ISO image.
+#[derive(Debug)]
+pub enum TreeFile {
+    /// On disk.
+    Plain(File, Metadata),
+    /// Inside an image.
+    Inside(IsoFile),
+}
+
+/// What a path of a tree is, open.
+#[derive(Debug)]
+pub enum Opened {
+    /// A folder.
+    Folder,
+    /// A file.
+    File(TreeFile),
+}
+
+impl TreeFile {
+    /// Bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Plain(_, metadata) => metadata.len(),
+            Self::Inside(file) => file.size(),
+        }
+    }
+
+    /// Modification time: seconds since 1970, and nanoseconds. Files of an image have its own.
+    #[must_use]
+    pub fn modified(&self) -> (i64, i64) {
+        match self {
+            Self::Plain(_, metadata) => (metadata.mtime(), metadata.mtime_nsec()),
+            Self::Inside(file) => file.modified(),
+        }
+    }
+
+    /// Tells it from others of the same size and time: its inode, or its place in the image.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Plain(_, metadata) => metadata.ino(),
+            Self::Inside(file) => file.number(),
+        }
+    }
+
+    /// Reads at `offset` into `buffer`, and tells how many bytes; 0 only at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Plain(file, _) => file.read_at(buffer, offset),
+            Self::Inside(file) => file.read_at(buffer, offset),
+        }
+    }
+
+    /// Reads at `offset` until `buffer` is full or the file ends, and tells how many bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0_usize;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+            match self.read_at(rest, at) {
+                Ok(0) => break,
+                Ok(read) => filled = filled.saturating_add(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// Opens `path` of the tree `root`, which is a folder or an ISO image; `iso` is the image that it must be.
+///
+/// # Errors
+/// As [`open`] and [`Iso::at`]; `InvalidData` when the image is not the one that was imported.
+pub fn fetch(root: &Path, iso: Option<Medium>, path: &str) -> io::Result<Opened> {
+    if let Some(image) = image(root, iso)? {
+        return Ok(match image.at(path).map_err(iso_source::OpenError::from)? {
+            iso_source::Opened::Folder => Opened::Folder,
+            iso_source::Opened::File(file) => Opened::File(TreeFile::Inside(file)),
+        });
+    }
+    let (file, metadata) = open(root, path)?;
+    Ok(if metadata.is_dir() {
+        Opened::Folder
+    } else {
+        Opened::File(TreeFile::Plain(file, metadata))
+    })
+}
+
+/// The folder `path` of the tree `root`, as [`fetch`] sees it, sorted by name.
+///
+/// # Errors
+/// As [`fetch`], and `NotADirectory`.
+pub fn entries(root: &Path, iso: Option<Medium>, path: &str) -> io::Result<Vec<Listed>> {
+    let Some(image) = image(root, iso)? else {
+        return list(root, path);
+    };
+    let listed = image.entries(path).map_err(iso_source::OpenError::from)?;
+    let entry = |listed: super::iso9660::Listed| Listed {
+        name: listed.name,
+        is_folder: listed.is_folder,
+        size: listed.size,
+        modified: listed.modified,
+    };
+    Ok(listed.into_iter().map(entry).collect())
+}
+
+/// The image that `root` is; none for a folder. What was only named (`distro edit --tree X.iso`) is an image by what it is.
+fn image(root: &Path, iso: Option<Medium>) -> io::Result<Option<Arc<Iso>>> {
+    let Some(medium) = iso else {
+        return match std::fs::metadata(root) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(Iso::shared(root)?)),
+            _ => Ok(None),
+        };
+    };
+    let image = Iso::shared(root)?;
+    if image.medium() == medium {
+        return Ok(Some(image));
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{} is another image than the one that was imported ({} bytes then, {} now)",
+            root.display(),
+            medium.size,
+            image.medium().size
+        ),
+    ))
 }
 
 /// `path` without empty components and `.`; `.` alone when nothing is left.

@@ -8,7 +8,7 @@ use super::route::{Method, Route, redact, redact_text, route};
 use crate::assets::Asset;
 use crate::boot::{self, Answer, AnswerFile, Ask, Decision, Effect, Facts, Request, Script, World, paths};
 use crate::event::{Event, What};
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Medium, Name};
 use crate::render;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -93,8 +93,10 @@ pub enum Source {
     Asset(Arc<Asset>),
     /// A path below a tree, which must not leave it.
     Tree {
-        /// The tree's folder.
+        /// The tree's folder, or its ISO image.
         root: PathBuf,
+        /// The image that `root` must be, where it was imported as one.
+        iso: Option<Medium>,
         /// Path below it, without `..`; empty is the folder itself.
         path: String,
     },
@@ -348,10 +350,16 @@ fn render_answer(
             };
             file(request, who, Source::Asset(asset.clone()), role, label, slash)
         }
-        Answer::TreeFile { distro, root, path, .. } => {
+        Answer::TreeFile {
+            distro,
+            root,
+            iso,
+            path,
+        } => {
             let role = role(world, distro, path);
             let source = Source::Tree {
                 root: root.clone(),
+                iso: *iso,
                 path: path.clone(),
             };
             let label = if path.is_empty() {

@@ -3,7 +3,7 @@
 use super::image::{Image, Names};
 use super::record::Record;
 use super::rock::Rock;
-use super::{Budget, Bytes, Extent, Extents, FILE_EXTENTS, FOLDER_ENTRIES, IsoError, SECTOR};
+use super::{Budget, Bytes, Extent, Extents, FILE_EXTENTS, FOLDER_ENTRIES, IsoError, NAMED, SECTOR};
 
 /// Bytes that are read at once.
 const CHUNK: u64 = 32 * SECTOR;
@@ -36,8 +36,8 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Folder {
     nodes: Vec<Node>,
-    /// Entries whose names are not UTF-8, which no URL can name; they are left out.
-    pub odd_names: usize,
+    /// Names that are not UTF-8, which no URL can name, as they may be shown; they are left out. The first 100.
+    pub odd_names: Vec<String>,
     any_case: bool,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn read_folder<S: Bytes>(image: &Image<S>, at: Extent, budget: &mut B
     let mut reading = Reading {
         image,
         nodes: Vec::new(),
-        odd_names: 0,
+        odd_names: Vec::new(),
         entries: 0,
         open: None,
         started: false,
@@ -107,7 +107,7 @@ pub(super) fn read_folder<S: Bytes>(image: &Image<S>, at: Extent, budget: &mut B
 struct Reading<'a, S> {
     image: &'a Image<S>,
     nodes: Vec<Node>,
-    odd_names: usize,
+    odd_names: Vec<String>,
     entries: usize,
     open: Option<Open>,
     started: bool,
@@ -163,7 +163,10 @@ impl<S: Bytes> Reading<'_, S> {
             return Ok(());
         }
         let Some(name) = self.name(record, &rock)? else {
-            self.odd_names = self.odd_names.saturating_add(1);
+            if self.odd_names.len() < NAMED {
+                let shown = rock.name.as_deref().unwrap_or(record.name);
+                self.odd_names.push(shown.escape_ascii().to_string());
+            }
             if record.goes_on() && !record.is_folder() {
                 self.extent(
                     Open {

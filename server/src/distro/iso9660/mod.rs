@@ -82,10 +82,12 @@ const LINKS: usize = 40;
 const STEPS: u64 = 1_000_000;
 /// Extents of one file: enough for 4 TiB.
 const FILE_EXTENTS: usize = 1024;
+/// Things of one kind that are named; there may be more.
+const NAMED: usize = 100;
 /// Bytes of folders and continuation areas that one look-up or listing may read.
 const LOOKUP_BYTES: u64 = 64 << 20;
 /// The same for a walk over all of an image.
-const WALK_BYTES: u64 = 256 << 20;
+const WALK_BYTES: u64 = 128 << 20;
 
 /// Why an image, or something in it, cannot be read.
 #[derive(Debug, thiserror::Error)]

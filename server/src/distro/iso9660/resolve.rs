@@ -2,12 +2,11 @@
 
 use super::folder::{Folder, Node, What, read_folder};
 use super::image::Image;
-use super::{Budget, Bytes, DEPTH, Extent, Extents, IMAGE_ENTRIES, IsoError, LINKS, LOOKUP_BYTES, STEPS, WALK_BYTES};
+use super::{
+    Budget, Bytes, DEPTH, Extent, Extents, IMAGE_ENTRIES, IsoError, LINKS, LOOKUP_BYTES, NAMED, STEPS, WALK_BYTES,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Most things of one kind that a walk names; the rest it counts.
-const NAMED: usize = 100;
 
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +45,8 @@ pub struct Contents {
     pub leads_out: Vec<(String, String)>,
     /// What cannot be served, with the reason; the first 100.
     pub unservable: Vec<(String, &'static str)>,
-    /// Entries whose names are not UTF-8.
-    pub odd_names: u64,
+    /// Names that are not UTF-8, as they may be shown; the first 100.
+    pub odd_names: Vec<String>,
 }
 
 /// Keeps folders that were read, so that the next look-up need not read them again.
@@ -131,14 +130,13 @@ impl<S: Bytes> Image<S> {
         let mut seen = BTreeSet::from([self.root().offset]);
         let mut entries = 0_u64;
         let mut runs: Vec<Extent> = Vec::new();
-        let mut levels = vec![self.level(self.root(), String::new(), &mut budget)?];
+        let mut levels = vec![self.level(self.root(), String::new(), &mut contents, &mut budget)?];
         while let Some(level) = levels.last_mut() {
             let Some(node) = level.rest.next() else {
                 levels.pop();
                 contents.folders = contents.folders.saturating_add(1);
                 continue;
             };
-            contents.odd_names = contents.odd_names.saturating_add(std::mem::take(&mut level.odd_names));
             entries = entries.saturating_add(1);
             if entries > IMAGE_ENTRIES {
                 return Err(IsoError::Limit {
@@ -174,7 +172,7 @@ impl<S: Bytes> Image<S> {
                     if levels.len() >= DEPTH {
                         return Err(too_deep(at));
                     }
-                    levels.push(self.level(at, format!("{path}/"), &mut budget)?);
+                    levels.push(self.level(at, format!("{path}/"), &mut contents, &mut budget)?);
                 }
             }
         }
@@ -192,12 +190,16 @@ impl<S: Bytes> Image<S> {
         Ok(contents)
     }
 
-    fn level(&self, at: Extent, path: String, budget: &mut Budget) -> Result<Level, IsoError> {
+    fn level(&self, at: Extent, path: String, contents: &mut Contents, budget: &mut Budget) -> Result<Level, IsoError> {
         let folder = read_folder(self, at, budget)?;
+        for name in &folder.odd_names {
+            if contents.odd_names.len() < NAMED {
+                contents.odd_names.push(format!("{path}{name}"));
+            }
+        }
         Ok(Level {
             at,
             path,
-            odd_names: u64::try_from(folder.odd_names).unwrap_or(u64::MAX),
             rest: folder.into_nodes().into_iter(),
         })
     }
@@ -207,7 +209,6 @@ impl<S: Bytes> Image<S> {
 struct Level {
     at: Extent,
     path: String,
-    odd_names: u64,
     rest: std::vec::IntoIter<Node>,
 }
 

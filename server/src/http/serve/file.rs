@@ -4,17 +4,17 @@
     reason = "IO: reads files piece by piece on the blocking pool"
 )]
 
-use crate::distro::tree;
+use crate::distro::tree::{self, TreeFile};
 use crate::http::listing::Entry;
 use crate::http::range::FileFacts;
 use crate::http::{FileRef, Source};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use nix::fcntl::OFlag;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::OpenOptions;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,7 +28,7 @@ pub(super) const SMALL_PIECE: usize = 64 * 1024;
 /// What a path turned out to be.
 pub(super) enum Opened {
     /// A file, open.
-    File(Arc<File>, FileFacts),
+    File(Arc<TreeFile>, FileFacts),
     /// A folder, listed.
     Folder(Vec<Entry>),
 }
@@ -46,43 +46,46 @@ pub(super) fn open_source(file: &FileRef) -> io::Result<Opened> {
             if !meta.is_file() {
                 return Err(io::Error::other("it is no regular file"));
             }
-            Ok(Opened::File(Arc::new(opened), facts(&meta)))
+            Ok(with_facts(TreeFile::Plain(opened, meta)))
         }
-        Source::Tree { root, path } => {
-            let (opened, meta) = tree::open(root, path)?;
-            if !meta.is_dir() {
-                return Ok(Opened::File(Arc::new(opened), facts(&meta)));
+        Source::Tree { root, iso, path } => {
+            if let tree::Opened::File(opened) = tree::fetch(root, *iso, path)? {
+                return Ok(with_facts(opened));
             }
             let entry = |listed: tree::Listed| Entry {
                 name: listed.name,
                 folder: listed.is_folder,
                 size: listed.size,
             };
-            let listed = tree::list(root, path)?;
+            let listed = tree::entries(root, *iso, path)?;
             Ok(Opened::Folder(listed.into_iter().map(entry).collect()))
         }
     }
 }
 
-fn facts(meta: &Metadata) -> FileFacts {
-    FileFacts {
-        size: meta.len(),
-        modified: meta.mtime(),
-        modified_nanos: meta.mtime_nsec(),
-        inode: meta.ino(),
-    }
+fn with_facts(file: TreeFile) -> Opened {
+    let (modified, modified_nanos) = file.modified();
+    let facts = FileFacts {
+        size: file.size(),
+        modified,
+        modified_nanos,
+        inode: file.number(),
+    };
+    Opened::File(Arc::new(file), facts)
 }
 
 /// Reads `len` bytes at `offset`. Blocks.
-pub(super) fn read_piece(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+pub(super) fn read_piece(file: &TreeFile, offset: u64, len: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; len];
-    file.read_exact_at(&mut piece, offset)?;
+    if file.fill(&mut piece, offset)? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(Bytes::from(piece))
 }
 
 /// A part of a file as a body: one piece leaves while the next is read.
 pub(super) struct FileBody {
-    file: Arc<File>,
+    file: Arc<TreeFile>,
     /// Where the next read begins.
     next: u64,
     /// Where the part ends.
@@ -97,7 +100,7 @@ pub(super) struct FileBody {
 
 impl FileBody {
     /// The bytes `first..end` of `file`, of which `start` was read already. `roomy` reads ahead in large pieces.
-    pub(super) fn new(file: Arc<File>, first: u64, end: u64, start: Bytes, roomy: bool) -> Self {
+    pub(super) fn new(file: Arc<TreeFile>, first: u64, end: u64, start: Bytes, roomy: bool) -> Self {
         let next = first.saturating_add(u64::try_from(start.len()).unwrap_or(u64::MAX));
         Self {
             file,

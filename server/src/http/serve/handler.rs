@@ -6,6 +6,7 @@ use super::connection::Conn;
 use super::file::{FileBody, LARGE_PIECE, Opened, SMALL_PIECE, open_source, read_piece};
 use super::transfer::Transfer;
 use crate::boot::{Effect, When, World, still_stands};
+use crate::distro::tree::TreeFile;
 use crate::event::What;
 use crate::event::metrics::Standing;
 use crate::http::guesses::{self, Verdict};
@@ -307,7 +308,7 @@ fn standing(world: &World) -> Standing {
 enum Ready {
     Folder(Vec<listing::Entry>),
     File {
-        open: Arc<std::fs::File>,
+        open: Arc<TreeFile>,
         facts: FileFacts,
         portion: Portion,
         start: Bytes,
@@ -401,7 +402,7 @@ fn folder(
 
 struct Outgoing {
     file: FileRef,
-    open: Arc<std::fs::File>,
+    open: Arc<TreeFile>,
     facts: FileFacts,
     portion: Portion,
     start: Bytes,

@@ -8,17 +8,16 @@
 
 use super::Shared;
 use crate::boot::{self, Answer, Ask, Decision, Effect, Script, When, paths};
-use crate::distro::tree;
+use crate::distro::tree::{self, TreeFile};
 use crate::event::{Event, What};
 use crate::model::{Mac, Name};
 use crate::ports::NotDurable;
 use crate::tftp::packet::FileName;
 use crate::tftp::transfer::Want;
 use bytes::Bytes;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Bytes of a block where no option says otherwise (RFC 1350).
@@ -38,7 +37,7 @@ pub(super) struct Asker {
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Text(Bytes),
-    File(Arc<File>),
+    File(Arc<TreeFile>),
 }
 
 /// What must happen before, and when, the first byte leaves to a peer that has proved its address.
@@ -201,7 +200,7 @@ enum Unopened {
 /// Opens what was chosen.
 fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
     let not_found = |error: io::Error| Unopened::NotFound(error.to_string());
-    let (file, size) = match &decision.answer {
+    let file = match &decision.answer {
         Answer::Script(script) => {
             let mut text = crate::render::script(script);
             if decision.effects.iter().any(is_before) {
@@ -213,23 +212,25 @@ fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
         }
         Answer::Loader(asset) => File::open(&asset.path)
             .and_then(|file| Ok((file.metadata()?, file)))
-            .and_then(|(metadata, file)| regular(file, &metadata))
+            .and_then(|(metadata, file)| regular(file, metadata))
             .map_err(not_found)?,
-        Answer::TreeFile { root, path, .. } => tree::open(root, path)
-            .and_then(|(file, metadata)| regular(file, &metadata))
-            .map_err(not_found)?,
+        Answer::TreeFile { root, iso, path, .. } => match tree::fetch(root, *iso, path).map_err(not_found)? {
+            tree::Opened::File(file) => file,
+            tree::Opened::Folder => return Err(Unopened::NotFound("it is not a file".to_owned())),
+        },
         Answer::Silence => return Err(Unopened::Silence(decision.trace.to_string())),
         Answer::NotFound => return Err(Unopened::NotFound(decision.trace.to_string())),
         Answer::BootFile(_) | Answer::AnswerFile(_) | Answer::Accepted => {
             return Err(Unopened::NotFound("not served by TFTP".to_owned()));
         }
     };
+    let size = file.size();
     Ok((Content::File(Arc::new(file)), size))
 }
 
-fn regular(file: File, metadata: &std::fs::Metadata) -> io::Result<(File, u64)> {
+fn regular(file: File, metadata: Metadata) -> io::Result<TreeFile> {
     if metadata.is_file() {
-        Ok((file, metadata.len()))
+        Ok(TreeFile::Plain(file, metadata))
     } else {
         Err(io::Error::other("it is not a file"))
     }
@@ -249,16 +250,7 @@ impl Content {
         let permit = Arc::clone(&shared.readers).acquire_owned().await;
         let read = tokio::task::spawn_blocking(move || {
             let mut piece = vec![0; want.length];
-            let mut filled = 0_usize;
-            while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                let offset = want.offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
-                match file.read_at(rest, offset) {
-                    Ok(0) => break,
-                    Ok(length) => filled = filled.saturating_add(length),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error.to_string()),
-                }
-            }
+            let filled = file.fill(&mut piece, want.offset).map_err(|error| error.to_string())?;
             piece.truncate(filled);
             drop(permit);
             Ok(Bytes::from(piece))
