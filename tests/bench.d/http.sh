@@ -9,14 +9,14 @@ worker_processes auto; daemon off; pid $work/nginx.pid; error_log stderr crit; u
 events { worker_connections 4096; }
 http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; open_file_cache max=1000;
   client_body_temp_path $work/nb; proxy_temp_path $work/np; fastcgi_temp_path $work/nf; uwsgi_temp_path $work/nu; scgi_temp_path $work/ns;
-  server { listen 10.64.0.3:8080; root $work/files; } }
+  server { listen 10.64.0.3:8088; root $work/files; } }
 END
-    start_quiet -t nginx 10.64.0.3:8080 nginx -c "$work/nginx.conf" && pids+=("$child")
-    start ceiling serving "$load" http-ceiling --listen 10.64.0.6:8080 && pids+=("$child")
+    start_quiet -t nginx 10.64.0.3:8088 nginx -c "$work/nginx.conf" && pids+=("$child")
+    start ceiling serving "$load" http-ceiling --listen 10.64.0.6:8090 && pids+=("$child")
     for count in 1 8; do
         for round in $(seq "$runs"); do
-            for name in ours:10.64.0.1 nginx:10.64.0.3 ceiling:10.64.0.6; do
-                figures=$("${on_client[@]}" "$load" http --server "${name#*:}:8080" --path /l/large.efi --clients "$count" --seconds "$seconds")
+            for name in ours:10.64.0.1:8080 nginx:10.64.0.3:8088 ceiling:10.64.0.6:8090; do
+                figures=$("${on_client[@]}" "$load" http --server "${name#*:}" --path /l/large.efi --clients "$count" --seconds "$seconds")
                 echo "${figures%% *}" >>"$work/http.$count.${name%%:*}"
             done
         done
@@ -27,7 +27,7 @@ END
         figures=$("${on_client[@]}" "$load" http --server 10.64.0.1:8080 --path script:/b/52-54-00-00-00-01/ipxe --clients 8 --seconds "$seconds")
         set -- $figures
         echo "$2" >>"$work/answers.ours"
-        figures=$("${on_client[@]}" "$load" http --server 10.64.0.3:8080 --path /small --clients 8 --seconds "$seconds")
+        figures=$("${on_client[@]}" "$load" http --server 10.64.0.3:8088 --path /small --clients 8 --seconds "$seconds")
         set -- $figures
         echo "$2" >>"$work/answers.nginx"
     done
