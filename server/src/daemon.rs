@@ -8,7 +8,6 @@ mod inventory_watch;
 mod snapshots;
 
 use crate::assets::watch::Watcher;
-use crate::boot::World;
 use crate::config::{Config, DhcpMode};
 use crate::dhcp::{self, Advertiser, Link};
 use crate::event::control::{Control, SOCKET};
@@ -16,7 +15,6 @@ use crate::event::metrics::Metrics;
 use crate::event::sink::Sink;
 use crate::event::{Event, What};
 use crate::http;
-use crate::inventory::Inventory;
 use crate::ports::{Events, Worlds};
 use crate::store::clock::Clock;
 use crate::store::{self, Folder, InventoryDb, LiveDb, StateLock, StateTask, StoreError};
@@ -250,8 +248,11 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         stopped.clone(),
     );
     parts.spawn(part("inventory watch", watch));
-    let alive = heartbeat::run(folder.path().to_owned(), stopped.clone());
-    parts.spawn(part("heartbeat", never_fails(alive)));
+    if authoritative && !options.own_this_subnet {
+        // Only who looked and found himself alone leaves the mark: a proxy's, or one left by force, would vouch for a stranger.
+        let alive = heartbeat::run(folder.path().to_owned(), stopped.clone());
+        parts.spawn(part("heartbeat", never_fails(alive)));
+    }
     if authoritative && !options.own_this_subnet && just_here {
         // We served here a moment ago: machines wait, so the look for another server must not make them wait longer.
         tokio::spawn(look_around(links.clone(), events.clone(), clock));
@@ -464,24 +465,5 @@ async fn watchdog(state: Arc<StateTask>, clock: Clock, mut stopped: watch::Recei
             () = tokio::time::sleep(period) => (),
             _ = stopped.wait_for(|stop| *stop) => return,
         }
-    }
-}
-
-/// The world as `serve` would see it, built without a daemon: for `boot explain`, previews and `check`.
-#[must_use]
-pub fn world_of(
-    config: Arc<Config>,
-    inventory: Inventory,
-    installs: crate::install::Installs,
-    key: crate::install::ServerKey,
-) -> World {
-    let assets = Watcher::new(config.clone()).look(&inventory);
-    World {
-        config,
-        inventory: Arc::new(inventory),
-        installs: Arc::new(installs),
-        assets: Arc::new(assets),
-        key: Arc::new(key),
-        now: Clock::start().now(),
     }
 }
