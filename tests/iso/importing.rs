@@ -1,15 +1,18 @@
 //! `import --path X.iso`: recognised out of the image, served where it lies, refused when it is another one.
 
 use super::medium::{XORRISO, press};
-use crate::import::{Bench, el, lab, said};
-use crate::lab::need;
+use crate::import::{Bench, el, lab, said, set_mode};
+use crate::lab::need::{self, Need};
 use cordwainer::assets::watch::Watcher;
 use cordwainer::config::Config;
-use cordwainer::distro::import::{ImportRequest, Place};
+use cordwainer::distro::checksum::Checksums;
+use cordwainer::distro::import::{ImportRequest, Place, forget};
 use cordwainer::distro::tree::{Opened, entries, fetch};
 use cordwainer::model::Distro;
+use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 fn pressed(bench: &Bench, options: &[&str]) -> ImportRequest {
@@ -115,6 +118,142 @@ fn another_image_in_its_place_is_refused_by_name() {
 }
 
 #[test]
+fn an_image_that_the_service_may_not_read_is_copied_whole_or_not_at_all() {
+    if !need::all("iso::copied", &[&[XORRISO]]) {
+        return;
+    }
+    let mut bench = lab();
+    let mut request = pressed(&bench, &["-r"]);
+    request.service_user = Some("nobody".into());
+    set_mode(&request.path, 0o600);
+    let in_place = ImportRequest {
+        place: Place::InPlace,
+        ..request.clone()
+    };
+    let error = bench.import(&in_place).unwrap_err().to_string();
+    assert!(error.contains("leave --in-place out to have it copied"), "{error}");
+    let image = fs::read(&request.path).unwrap();
+    let sum = sum(&image);
+    // What its publisher does not vouch for leaves nothing behind.
+    let forged = ImportRequest {
+        checksums: Some(Checksums::parse(&format!("{}  dvd.iso\n", "0".repeat(64))).unwrap()),
+        ..request.clone()
+    };
+    let error = bench.import(&forged).unwrap_err().to_string();
+    assert!(error.contains(&format!("its SHA-256 sum is {sum}, not 000")), "{error}");
+    assert_eq!(bench.in_state(), [""; 0]);
+    request.checksums = Some(Checksums::parse(&format!("{sum} *as-published.iso\n")).unwrap());
+    let imported = bench.import(&request).unwrap();
+    let text = said(&imported);
+    assert!(
+        text.contains("verified     its SHA-256 sum is one of the publisher's"),
+        "{text}"
+    );
+    assert!(text.contains("straight out of a copy, "), "{text}");
+    let tree = imported.distro.tree.clone().unwrap();
+    assert!(!tree.in_place);
+    assert_eq!(bench.in_state(), ["distros/new", "distros/new/medium.iso"]);
+    assert_eq!(fs::read(&tree.root).unwrap(), image);
+    assert_eq!(bytes(&imported.distro, "boot/vmlinuz"), b"kernel");
+    bench.store(&imported);
+    imported.keep().unwrap();
+    // Imported again from its own copy, it stays; with its folder it goes.
+    let again = ImportRequest {
+        path: tree.root.clone(),
+        ..request.clone()
+    };
+    let same = bench.import(&again).unwrap();
+    assert_eq!(same.distro.tree.as_ref(), Some(&tree));
+    forget(&same.distro, &bench.state()).unwrap();
+    assert_eq!(bench.in_state(), [""; 0]);
+}
+
+#[test]
+fn a_disc_in_a_drive_is_copied() {
+    if !need::all("iso::drive", &[&[XORRISO], &[Need::Program("losetup", "mount")]]) {
+        return;
+    }
+    let bench = lab();
+    let mut request = pressed(&bench, &["-r"]);
+    let image = fs::read(&request.path).unwrap();
+    // A drive shows more than the disc holds.
+    let longer = fs::File::options().append(true).open(&request.path).unwrap();
+    longer
+        .set_len(u64::try_from(image.len()).unwrap() + 300 * 2048)
+        .unwrap();
+    let drive = Drive::holding(&request.path);
+    request.path.clone_from(&drive.0);
+    let in_place = ImportRequest {
+        place: Place::InPlace,
+        ..request.clone()
+    };
+    let error = bench.import(&in_place).unwrap_err().to_string();
+    assert!(error.contains("is a drive, whose disc will be taken out"), "{error}");
+    let imported = bench.import(&request).unwrap();
+    let copy = &imported.distro.tree.as_ref().unwrap().root;
+    assert_eq!(
+        copy,
+        &fs::canonicalize(bench.state()).unwrap().join("distros/new/medium.iso")
+    );
+    assert!(fs::read(copy).unwrap() == image, "the disc's own bytes, and no more");
+}
+
+/// A loop device, which is as read-only as a DVD drive.
+struct Drive(PathBuf);
+
+impl Drive {
+    fn holding(image: &Path) -> Self {
+        let told = Command::new("losetup")
+            .args(["--read-only", "--find", "--show"])
+            .arg(image)
+            .output()
+            .unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        Self(String::from_utf8(told.stdout).unwrap().trim().into())
+    }
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+fn sum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn installers_that_want_the_image_whole_get_it() {
+    if !need::all("iso::whole", &[&[XORRISO]]) {
+        return;
+    }
+    let bench = Bench::with(&[
+        (
+            ".disk/info",
+            "Ubuntu-Server 24.04.1 LTS \"Noble Numbat\" - Release amd64 (20240827)",
+        ),
+        ("casper/vmlinuz", "kernel"),
+        ("casper/initrd", "initrd!"),
+    ]);
+    let request = pressed(&bench, &["-r"]);
+    let imported = bench.import(&request).unwrap();
+    let meta = &imported.distro.autoinstall_meta;
+    assert_eq!(meta.text("iso"), Some("medium.iso"), "{}", said(&imported));
+    assert!(!said(&imported).contains("warning"), "{}", said(&imported));
+    assert_eq!(bytes(&imported.distro, "medium.iso"), fs::read(&request.path).unwrap());
+    let tree = imported.distro.tree.as_ref().unwrap();
+    let root = entries(&tree.root, tree.iso, "").unwrap();
+    let names: Vec<&str> = root.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, [".disk", "casper", "medium.iso"]);
+    // Nowhere else, and not in place of a file that is really called so.
+    assert!(fetch(&tree.root, tree.iso, "casper/medium.iso").is_err());
+    bench.put("medium.iso", "a file of the tree");
+    let own = bench.import(&pressed(&bench, &["-r"])).unwrap();
+    assert_eq!(bytes(&own.distro, "medium.iso"), b"a file of the tree");
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_before_anything_changes() {
     if !need::all("iso::refused", &[&[XORRISO]]) {
         return;
@@ -122,11 +261,6 @@ fn what_cannot_be_served_is_refused_before_anything_changes() {
     let bench = lab();
     let request = pressed(&bench, &["-r", "-no-pad"]);
     let refused = |request: &ImportRequest| bench.import(request).unwrap_err().to_string();
-    let copy = ImportRequest {
-        place: Place::Copy,
-        ..request.clone()
-    };
-    assert!(refused(&copy).contains("is an ISO image, which is served from where it is"));
     // A download that was cut off.
     let image = fs::File::options().write(true).open(&request.path).unwrap();
     image

@@ -109,7 +109,12 @@ fn extents_that_lie_apart_are_one_file() {
     assert_eq!(file.read_at(&mut [0; 8], file.size()).unwrap(), 0);
     let listed = iso.entries("").unwrap();
     let listed: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.size)).collect();
-    assert_eq!(listed, [("big.wim", FIRST + 100_000), ("small.txt", 5)]);
+    let whole = sectors * SECTOR;
+    assert_eq!(
+        listed,
+        [("big.wim", FIRST + 100_000), ("medium.iso", whole), ("small.txt", 5)],
+        "and the image itself"
+    );
     assert_eq!(iso.walk().unwrap().files, 2);
 }
 

@@ -156,9 +156,12 @@ pub struct Serve {
 /// `import`.
 #[derive(Debug, Clone, Args)]
 pub struct Import {
-    /// The install tree: a folder, or an ISO image
+    /// The install tree: a folder, an ISO image, or a drive with a disc in it
     #[arg(long, value_name = "PATH")]
     pub path: PathBuf,
+    /// The publisher's checksums of the image, SHA-256 or SHA-512: his file, or the sum itself
+    #[arg(long, value_name = "FILE|SUM")]
+    pub checksum: Option<String>,
     /// Name of the new distro and profile [default: made from what the tree says]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -1,16 +1,21 @@
 //! `import`: recognises a tree, puts it where it can be served, and stores its distro and profile in one transaction.
+#![expect(clippy::disallowed_methods, reason = "IO: reads the publisher's checksum file")]
 
 use super::args::Import;
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::object::{named, warn_if_missing};
 use super::print::{table, with};
+use crate::distro::checksum::Checksums;
 use crate::distro::detect::Wishes;
 use crate::distro::import::{ImportRequest, Place, Progress, import};
 use crate::distro::library::Library;
 use crate::distro::plan::Flags;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+
+/// Largest checksum file that is read: those of whole mirrors have thousands of lines.
+const LARGEST_CHECKSUMS: u64 = 16 << 20;
 
 pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     let config = &desk.settings.config;
@@ -40,6 +45,7 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
                 .map_err(|error| Failure::said(format!("--kernel-options: {error}"), ""))?,
         },
         service_user: None,
+        checksums: options.checksum.as_deref().map(checksums).transpose()?,
     };
     let library = Library::load(&config.overrides);
     for (file, problem) in &library.problems {
@@ -88,6 +94,23 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     Ok(Ended::Well)
 }
 
+/// `--checksum`: the sum itself, or a file that holds it.
+fn checksums(given: &str) -> Result<Checksums, Failure> {
+    if let Ok(checksums) = Checksums::parse(given) {
+        return Ok(checksums);
+    }
+    let failed = |why: String| Failure::said(format!("--checksum {given}: {why}"), "");
+    let metadata = std::fs::metadata(given).map_err(|error| failed(error.to_string()))?;
+    if !metadata.is_file() || metadata.len() > LARGEST_CHECKSUMS {
+        return Err(failed(format!(
+            "it is no file of at most {} MiB",
+            LARGEST_CHECKSUMS >> 20
+        )));
+    }
+    let text = std::fs::read(given).map_err(|error| failed(error.to_string()))?;
+    Checksums::parse(&String::from_utf8_lossy(&text)).map_err(|bad| failed(bad.to_string()))
+}
+
 fn bar(desk: &Desk) -> ProgressBar {
     if desk.printer.draws() {
         ProgressBar::new_spinner()
@@ -96,9 +119,22 @@ fn bar(desk: &Desk) -> ProgressBar {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Turns `bar` to `doing`, which takes `all_bytes`.
+fn measure(bar: &ProgressBar, doing: &str, all_bytes: u64) {
+    if bar.length() != Some(all_bytes) || bar.prefix() != doing {
+        bar.set_length(all_bytes);
+        bar.set_prefix(doing.to_owned());
+        bar.set_style(style(
+            "{prefix} {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
+        ));
+    }
+}
+
 fn draw(bar: &ProgressBar, progress: Progress) {
-    let style =
-        |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     match progress {
         Progress::Looking { files } => {
             bar.set_message(format!("looking at the tree, {files} files"));
@@ -110,13 +146,13 @@ fn draw(bar: &ProgressBar, progress: Progress) {
             files,
             all_files,
         } => {
-            if bar.length() != Some(all_bytes) {
-                bar.set_length(all_bytes);
-                bar.set_style(style(
-                    "copying {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
-                ));
-            }
+            measure(bar, "copying", all_bytes);
             bar.set_message(format!("{files} of {all_files} files"));
+            bar.set_position(bytes);
+        }
+        Progress::Summing { bytes, all_bytes } => {
+            measure(bar, "checksum", all_bytes);
+            bar.set_message("");
             bar.set_position(bytes);
         }
         Progress::Syncing => {

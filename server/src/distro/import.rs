@@ -7,11 +7,12 @@
     reason = "IO: looks at the tree that is imported, at the clock for its report, and has it copied"
 )]
 
+use super::checksum::{Algorithm, Checksums};
 use super::detect::{Detected, Found, Look, Source, Unfit, Wishes, detect};
 use super::iso_import;
 use super::iso_source::OpenError;
 use super::library::Library;
-use super::place::{Placed, Shelf, remove_copy};
+use super::place::{Placed, Shelf, copy_tree, remove_copy};
 use super::plan::{Flags, GENERIC, Line, Planned, Taken, name_for, plan, sentences};
 use super::signature::clean;
 use super::survey::{Failed, Reader, Survey, survey};
@@ -56,6 +57,8 @@ pub struct ImportRequest {
     pub flags: Flags,
     /// The user that the service runs as; none: `cordwainer`.
     pub service_user: Option<String>,
+    /// The publisher's checksums, which must vouch for the image.
+    pub checksums: Option<Checksums>,
 }
 
 /// How far an import is.
@@ -74,6 +77,13 @@ pub enum Progress {
         bytes: u64,
         /// Files in all.
         all_files: u64,
+        /// Bytes in all.
+        all_bytes: u64,
+    },
+    /// Making the image's checksum.
+    Summing {
+        /// Bytes done.
+        bytes: u64,
         /// Bytes in all.
         all_bytes: u64,
     },
@@ -105,13 +115,25 @@ pub enum Cause {
         /// What is wrong with it.
         error: OpenError,
     },
-    /// The service may not read the image.
-    #[error("{} may not be read by the service (user {user})\n  remedy      chmod a+r the image and a+x the folders above it, or move it to where the service may read it", .path.display())]
+    /// `--in-place`, but the service may not read the image.
+    #[error("{} may not be read by the service (user {user})\n  remedy      chmod a+r the image and a+x the folders above it, or leave --in-place out to have it copied", .path.display())]
     IsoBarred {
         /// The first thing that it may not read.
         path: PathBuf,
         /// The service's user.
         user: String,
+    },
+    /// The publisher does not vouch for the image.
+    #[error("{} is not what its publisher made: its {algorithm} sum is {found}{}\n  remedy      download it again; give the checksum file of the same release", .path.display(), instead(.expected.as_deref()))]
+    Forged {
+        /// The image.
+        path: PathBuf,
+        /// How the sum is made.
+        algorithm: Algorithm,
+        /// The image's sum.
+        found: String,
+        /// The publisher's sum of a file of that name.
+        expected: Option<String>,
     },
     /// Kernel or initrd may not be read.
     #[error("{why}\n  remedy      import as a user that may read it, or change its mode")]
@@ -179,6 +201,13 @@ pub enum Cause {
         /// What it said.
         error: io::Error,
     },
+}
+
+fn instead(expected: Option<&str>) -> String {
+    expected.map_or_else(
+        || ", which is in none of his lines".to_owned(),
+        |expected| format!(", not {expected}"),
+    )
 }
 
 fn more(others: &usize) -> String {
@@ -268,7 +297,7 @@ pub fn forget(distro: &Distro, state: &Path) -> Result<(), ImportError> {
     let copied = distro
         .tree
         .as_ref()
-        .is_some_and(|tree| !tree.in_place && tree.root.ends_with(Path::new("distros").join(distro.name.as_str())));
+        .is_some_and(|tree| !tree.in_place && tree.root.starts_with(state.join("distros").join(distro.name.as_str())));
     if copied {
         remove_copy(state, &distro.name)?;
     }
@@ -309,6 +338,12 @@ fn run(
     } else {
         Some(iso_import::open(&request.path, &root, &reader)?)
     };
+    if medium.is_none() && request.checksums.is_some() {
+        return Err(Cause::Asked {
+            why: format!("{} is a folder; publishers sum their images", request.path.display()),
+            remedy: "leave --checksum out, or import the ISO image".to_owned(),
+        });
+    }
     if std::fs::metadata(state.join("distros")).is_ok() {
         // What a killed import left goes now, wherever this tree will lie. Where another one is at work, it is not ours to judge.
         match Shelf::open(state) {
@@ -342,8 +377,8 @@ fn run(
     let state_root = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_path_buf());
     let (tree, placed, survey) = match medium {
         Some(medium) => {
-            let tree = iso_import::settle(&medium, &root, request.place, &reader)?;
-            (tree, None, medium.survey)
+            let (tree, placed) = medium.settle(request, (&root, &state_root), &name, &reader, progress)?;
+            (tree, placed, medium.survey)
         }
         None => {
             let survey = survey(&root, &reader, progress)?;
@@ -371,7 +406,17 @@ fn run(
         }
     };
     let signature = library.signature(detected.signature.as_str());
-    let lines = sentences(&detected_more, signature, &planned, serving);
+    let mut lines = sentences(&detected_more, signature, &planned, serving);
+    if let Some(checksums) = &request.checksums {
+        let text = format!("its {} sum is one of the publisher's", checksums.algorithm());
+        lines.insert(
+            1,
+            Line {
+                label: "verified",
+                text,
+            },
+        );
+    }
     Ok(Imported {
         distro: planned.distro,
         profile: planned.profile,
@@ -499,7 +544,10 @@ fn settle(
     if !may_link || device(root) != device(state) {
         enough_space(state, survey.bytes)?;
     }
-    let placed = shelf.copy(name, root, (survey.files, survey.bytes), (reader, may_link), progress)?;
+    let size = (survey.files, survey.bytes);
+    let placed = shelf.place(name, progress, |staging, progress| {
+        copy_tree(root, staging, size, (reader, may_link), progress)
+    })?;
     Ok((folder(placed.root.clone(), false), Some(placed)))
 }
 
@@ -535,7 +583,7 @@ fn copyable(root: &Path, state: &Path, survey: &Survey) -> Result<(), Cause> {
     Ok(())
 }
 
-fn enough_space(state: &Path, needs: u64) -> Result<(), Cause> {
+pub(super) fn enough_space(state: &Path, needs: u64) -> Result<(), Cause> {
     let path = state.join("distros");
     let told = nix::sys::statvfs::statvfs(&path).map_err(|errno| Cause::Io {
         path: path.clone(),
@@ -578,10 +626,9 @@ fn serving(asked: &Path, tree: &Tree, survey: &Survey, millis: u128) -> String {
     let time = format!("{}.{:02} s", millis / 1000, millis % 1000 / 10);
     let amount = format!("{} in {} files, {time}", size(survey.bytes), survey.files);
     if tree.iso.is_some() {
-        return format!(
-            "straight out of {} ({amount}); keep the image there",
-            tree.root.display()
-        );
+        let keep = if tree.in_place { "; keep the image there" } else { "" };
+        let copy = if tree.in_place { "" } else { "a copy, " };
+        return format!("straight out of {copy}{} ({amount}){keep}", tree.root.display());
     }
     if tree.in_place {
         return format!(

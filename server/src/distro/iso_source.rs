@@ -13,8 +13,8 @@ use crate::model::Medium;
 use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Seek};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const KEPT: usize = 32_768;
 /// Images that stay open.
 const OPEN: usize = 32;
+/// The name by which an image is a file of its own tree, for installers that want it whole (Ubuntu, Agama). A file of that name inside
+/// the image comes first.
+pub const ITSELF: &str = "medium.iso";
 
 /// Why an ISO cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +33,7 @@ pub enum OpenError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// A folder, a device or the like.
-    #[error("it is no regular file")]
+    #[error("it is neither a file nor a drive")]
     NotAFile,
     /// It is no ISO, or a broken one.
     #[error("{0}")]
@@ -129,6 +132,16 @@ impl Keep for Mutex<Kept> {
     }
 }
 
+/// O_NONBLOCK: a FIFO must not wait for its writer, nor a drive for its disc.
+fn opened(path: &Path) -> io::Result<(File, Metadata)> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
+}
+
 /// An ISO on disk, open.
 #[derive(Debug)]
 pub struct Iso {
@@ -160,22 +173,40 @@ impl Iso {
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        // O_NONBLOCK: a FIFO must not wait for its writer.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
+        let (file, metadata) = opened(path)?;
+        if metadata.is_file() {
+            Self::of(file, Stamp::of(&metadata))
+        } else {
+            Err(OpenError::NotAFile)
+        }
+    }
+
+    /// Opens the disc in the drive `path`, a block device.
+    ///
+    /// # Errors
+    /// [`OpenError`]; without a disc the drive says so (ENOMEDIUM).
+    pub fn of_drive(path: &Path) -> Result<Self, OpenError> {
+        let (mut file, metadata) = opened(path)?;
+        if !metadata.file_type().is_block_device() {
             return Err(OpenError::NotAFile);
         }
+        // A device says its size where a file's metadata does.
+        let size = file.seek(io::SeekFrom::End(0))?;
+        let stamp = Stamp {
+            size,
+            ..Stamp::of(&metadata)
+        };
+        Self::of(file, stamp)
+    }
+
+    fn of(file: File, stamp: Stamp) -> Result<Self, OpenError> {
         let image = Image::open(OnDisk {
             file: Arc::new(file),
-            size: metadata.len(),
+            size: stamp.size,
         })?;
         Ok(Self {
             image,
-            stamp: Stamp::of(&metadata),
+            stamp,
             kept: Mutex::default(),
         })
     }
@@ -234,14 +265,21 @@ impl Iso {
     /// # Errors
     /// As [`Image::find`].
     pub fn at(&self, path: &str) -> Result<Opened, IsoError> {
-        Ok(match self.image.find(path, &self.kept)? {
-            Found::Folder(_) => Opened::Folder,
-            Found::File(extents, _) => Opened::File(IsoFile {
-                file: self.image.source().file.clone(),
-                extents: Arc::new(extents),
-                stamp: self.stamp,
-            }),
-        })
+        let whole = Extent {
+            offset: 0,
+            length: self.stamp.size,
+        };
+        let extents = match self.image.find(path, &self.kept) {
+            Ok(Found::Folder(_)) => return Ok(Opened::Folder),
+            Ok(Found::File(extents, _)) => extents,
+            Err(IsoError::Missing(_)) if path.trim_matches('/') == ITSELF => Extents::from(whole),
+            Err(error) => return Err(error),
+        };
+        Ok(Opened::File(IsoFile {
+            file: self.image.source().file.clone(),
+            extents: Arc::new(extents),
+            stamp: self.stamp,
+        }))
     }
 
     /// The folder `path`, sorted by name.
@@ -249,7 +287,19 @@ impl Iso {
     /// # Errors
     /// As [`Image::list`].
     pub fn entries(&self, path: &str) -> Result<Vec<Listed>, IsoError> {
-        self.image.list(path, &self.kept)
+        let mut listed = self.image.list(path, &self.kept)?;
+        let is_root = path.split('/').all(|part| part.is_empty() || part == ".");
+        if is_root && !listed.iter().any(|entry| entry.name == ITSELF) {
+            let place = listed.partition_point(|entry| entry.name.as_str() < ITSELF);
+            let itself = Listed {
+                name: ITSELF.to_owned(),
+                is_folder: false,
+                size: self.stamp.size,
+                modified: self.stamp.modified.0,
+            };
+            listed.insert(place, itself);
+        }
+        Ok(listed)
     }
 
     /// Walks over all of it, and so judges it whole.

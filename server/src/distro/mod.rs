@@ -3,6 +3,7 @@
 //! `signature`, `detect` and `plan` are pure: they judge a [`detect::Source`] (a folder or an ISO image) by the rules
 //! of the files in `distros/`. [`tree`] opens and lists trees, [`import`] puts them where they can be served.
 
+pub mod checksum;
 pub mod detect;
 pub mod import;
 pub mod ini;

@@ -1,4 +1,4 @@
-//! Copies a tree into the state folder so that it is there whole or not at all: staging folder, sync, one rename.
+//! Copies a tree or a medium into the state folder so that it is there whole or not at all: staging folder, sync, one rename.
 //!
 //! A kill at any moment leaves at most a staging folder, whose name no distro can have; the next import removes it.
 #![expect(
@@ -87,18 +87,16 @@ impl Shelf {
         self.folder.join(name.as_str())
     }
 
-    /// Copies `source` to the place of `name`. Files that `reader` may read are linked when `may_link`, since they cost nothing then.
-    pub(super) fn copy(
+    /// Has `fill` make the folder of `name` aside, and puts it in its place whole.
+    pub(super) fn place(
         self,
         name: &Name,
-        source: &Path,
-        (files, bytes): (u64, u64),
-        (reader, may_link): (&Reader, bool),
         progress: &mut dyn FnMut(Progress),
+        fill: impl FnOnce(&Path, &mut dyn FnMut(Progress)) -> Result<(), Cause>,
     ) -> Result<Placed, Cause> {
         let staging = self.folder.join(format!("{STAGING}{name}"));
         let target = self.place_of(name);
-        let done = fill(source, &staging, (files, bytes), (reader, may_link), progress).and_then(|()| {
+        let done = begin(&staging).and_then(|()| fill(&staging, progress)).and_then(|()| {
             progress(Progress::Syncing);
             let folder = File::open(&staging).map_err(io_at(&staging))?;
             nix::unistd::syncfs(&folder).map_err(|errno| io_at(&staging)(errno.into()))?;
@@ -209,18 +207,23 @@ impl Count {
     }
 }
 
-fn fill(
+/// An empty folder at `staging`, open to all.
+fn begin(staging: &Path) -> Result<(), Cause> {
+    remove(staging).map_err(io_at(staging))?;
+    std::fs::create_dir(staging).map_err(io_at(staging))?;
+    std::fs::set_permissions(staging, Permissions::from_mode(0o755)).map_err(io_at(staging))
+}
+
+/// Copies the tree `source` into `staging`. Files that `reader` may read are linked when `may_link`, since they cost nothing then.
+pub(super) fn copy_tree(
     source: &Path,
     staging: &Path,
     (all_files, all_bytes): (u64, u64),
     (reader, may_link): (&Reader, bool),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Cause> {
-    remove(staging).map_err(io_at(staging))?;
-    std::fs::create_dir(staging).map_err(io_at(staging))?;
     let here = std::fs::metadata(staging).map_err(io_at(staging))?.dev();
     let open_to_all = Permissions::from_mode(0o755);
-    std::fs::set_permissions(staging, open_to_all.clone()).map_err(io_at(staging))?;
     let mut count = Count {
         files: 0,
         bytes: 0,
@@ -253,6 +256,22 @@ fn fill(
     })
 }
 
+/// Copies the image or disc `from` to `to`: its first `bytes`.
+pub(super) fn copy_medium(from: &Path, to: &Path, bytes: u64, progress: &mut dyn FnMut(Progress)) -> Result<(), Cause> {
+    let metadata = std::fs::metadata(from).map_err(io_at(from))?;
+    let mut count = Count {
+        files: 0,
+        bytes: 0,
+        all_files: 1,
+        all_bytes: bytes,
+    };
+    copy_file(from, to, &metadata, &mut count, progress)?;
+    if count.bytes < bytes {
+        return Err(io_at(from)(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
 /// Copies inside the kernel where it can, which shares blocks on filesystems that do (copy_file_range(2)).
 fn copy_file(
     from: &Path,
@@ -263,15 +282,20 @@ fn copy_file(
 ) -> Result<(), Cause> {
     let source = File::open(from).map_err(io_at(from))?;
     let mut copy = File::create_new(to).map_err(io_at(to))?;
-    loop {
-        let wrote = io::copy(&mut (&source).take(CHUNK), &mut copy).map_err(io_at(to))?;
+    // A disc ends where its file system ends: what a drive has behind it may be unreadable.
+    let mut left = if metadata.is_file() { u64::MAX } else { count.all_bytes };
+    while left > 0 {
+        let part = left.min(CHUNK);
+        let wrote = io::copy(&mut (&source).take(part), &mut copy).map_err(io_at(from))?;
         count.bytes = count.bytes.saturating_add(wrote);
-        if wrote < CHUNK {
+        left = left.saturating_sub(wrote);
+        if wrote < part {
             break;
         }
         progress(count.progress());
     }
-    let mode = if metadata.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
+    let plain = !metadata.is_file() || metadata.mode() & 0o111 == 0;
+    let mode = if plain { 0o644 } else { 0o755 };
     copy.set_permissions(Permissions::from_mode(mode)).map_err(io_at(to))?;
     if let Ok(modified) = metadata.modified() {
         copy.set_times(FileTimes::new().set_modified(modified))

@@ -24,6 +24,14 @@ pub struct Extents {
     size: u64,
 }
 
+impl From<Extent> for Extents {
+    fn from(only: Extent) -> Self {
+        let mut extents = Self::default();
+        extents.push(only);
+        extents
+    }
+}
+
 impl Extents {
     /// Takes the next extent; one that follows the last without a gap becomes one with it.
     pub(super) fn push(&mut self, next: Extent) {
