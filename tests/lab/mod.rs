@@ -8,14 +8,17 @@ pub mod distro;
 pub mod events;
 pub mod files;
 pub mod guest_modules;
+pub mod lossy;
 pub mod need;
 pub mod netns;
 pub mod peers;
 pub mod server;
 pub mod vm;
 pub mod watch;
+pub mod weather;
 pub mod wire;
 
+mod bad_weather;
 mod debian;
 mod deny;
 mod loops;

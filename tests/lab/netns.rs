@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::child;
+use super::lossy::{Conditions, Lossy, Traffic};
 
 const IP_DEADLINE: Duration = Duration::from_secs(30);
 static SWEEP: Once = Once::new();
@@ -18,6 +19,7 @@ pub struct Net {
     server: Namespace,
     taps: AtomicU32,
     megabits: Option<u32>,
+    weather: Option<(Lossy, Namespace)>,
 }
 
 /// One host of a [`Net`] that is not the server.
@@ -73,6 +75,7 @@ impl Net {
             server,
             taps: AtomicU32::new(0),
             megabits: None,
+            weather: None,
         }
     }
 
@@ -98,7 +101,7 @@ impl Net {
     pub fn host(&self, name: &str, address: Option<&str>) -> Host {
         let namespace = Namespace::new(format!("{}-{name}", self.prefix));
         let port = format!("p{}", self.taps.fetch_add(1, Ordering::Relaxed));
-        self.server.ip(&[
+        self.machines().ip(&[
             "link",
             "add",
             &port,
@@ -110,7 +113,7 @@ impl Net {
             "netns",
             &namespace.0,
         ]);
-        self.server.ip(&["link", "set", &port, "master", "br0", "up"]);
+        self.machines().ip(&["link", "set", &port, "master", "br0", "up"]);
         namespace.ip(&["link", "set", "eth0", "up"]);
         if let Some(address) = address {
             namespace.ip(&["addr", "add", address, "dev", "eth0"]);
@@ -123,15 +126,52 @@ impl Net {
         self.megabits = Some(megabits);
     }
 
+    /// Puts each host and each machine from now on behind a lossy bridge, as seen from the server: in a namespace with a `br0` of its own.
+    pub fn weather(&mut self, conditions: Conditions) {
+        let (near, far) = (self.tap(), self.tap());
+        let machines = Namespace::new(format!("{}-far", self.prefix));
+        let lossy = Lossy::start(|program| self.command(program), &near, &far, conditions);
+        machines.ip(&["link", "add", "br0", "type", "bridge"]);
+        machines.ip(&["link", "set", "br0", "addrgenmode", "none"]);
+        machines.ip(&["link", "set", "br0", "up"]);
+        // The lossy bridge holds its end by a descriptor, wherever the tap is.
+        self.server.ip(&["link", "set", &far, "netns", &machines.0]);
+        machines.ip(&["link", "set", &far, "addrgenmode", "none"]);
+        machines.ip(&["link", "set", &far, "master", "br0", "up"]);
+        self.weather = Some((lossy, machines));
+    }
+
+    /// What went over the lossy bridge so far.
+    ///
+    /// # Panics
+    /// Without [`Net::weather`].
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.weather.as_ref().expect("there is weather").0.traffic()
+    }
+
+    /// Where machines and hosts are plugged in: the server's own namespace, or behind the lossy bridge.
+    fn machines(&self) -> &Namespace {
+        self.weather.as_ref().map_or(&self.server, |(_, machines)| machines)
+    }
+
+    /// A command that runs where [`Net::tap`] makes its taps, and dies with the calling thread.
+    #[must_use]
+    pub fn machine_command(&self, program: &str) -> Command {
+        self.machines().command(program)
+    }
+
     /// A new tap on the bridge, for one machine.
     #[must_use]
     pub fn tap(&self) -> String {
         let name = format!("t{}", self.taps.fetch_add(1, Ordering::Relaxed));
-        self.server.ip(&["tuntap", "add", "dev", &name, "mode", "tap"]);
-        self.server.ip(&["link", "set", &name, "master", "br0", "up"]);
+        let place = self.machines();
+        place.ip(&["tuntap", "add", "dev", &name, "mode", "tap"]);
+        place.ip(&["link", "set", &name, "addrgenmode", "none"]);
+        place.ip(&["link", "set", &name, "master", "br0", "up"]);
         if let Some(megabits) = self.megabits {
             let rate = format!("{megabits}mbit");
-            let mut shape = self.command("tc");
+            let mut shape = self.machine_command("tc");
             shape.args(["qdisc", "add", "dev", &name, "root", "tbf", "rate", &rate]);
             shape.args(["burst", "64kb", "latency", "200ms"]);
             child::run("tc", &mut shape, IP_DEADLINE);

@@ -161,7 +161,7 @@ impl Machine {
             self.tap = Some((net.namespace().to_owned(), net.tap()));
         }
         let tap = self.tap.as_ref().unwrap().1.clone();
-        let mut command = net.command("qemu-system-x86_64");
+        let mut command = net.machine_command("qemu-system-x86_64");
         command.args([
             "-machine",
             "q35",
