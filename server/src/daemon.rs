@@ -6,6 +6,7 @@
 mod heartbeat;
 mod inventory_watch;
 mod snapshots;
+mod state;
 
 use crate::assets::watch::Watcher;
 use crate::config::{Config, DhcpMode};
@@ -17,7 +18,7 @@ use crate::event::{Event, What};
 use crate::http;
 use crate::ports::{Events, Worlds};
 use crate::store::clock::Clock;
-use crate::store::{self, Folder, InventoryDb, LiveDb, StateLock, StateTask, StoreError};
+use crate::store::{StateTask, StoreError};
 use crate::tftp;
 use arc_swap::ArcSwap;
 use ipnet::Ipv4Net;
@@ -123,20 +124,11 @@ fn take_descriptors() {
 async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     take_descriptors();
     let mut stops = Stops::new().map_err(DaemonError::Runtime)?;
-    let folder = Folder::open(&config.state)?;
-    let absent = heartbeat::absent(folder.path());
-    let lock = StateLock::take(&folder)?;
-    let key = store::server_key(&folder)?;
     let clock = Clock::start();
-    for done in store::migrate(&folder, &lock, clock.now())? {
-        tracing::info!(
-            "{} went from schema {} to {}; the copy of before is {}",
-            done.file.display(),
-            done.from,
-            done.to,
-            done.copy.display()
-        );
-    }
+    let Some(opened) = state::open_with_patience(&config.state, clock, &mut stops).await? else {
+        return Ok(());
+    };
+    let absent = opened.absent;
     let metrics = Arc::new(Metrics::new());
     let sink = Sink::open(
         Some(config.state.join("events.db")),
@@ -157,16 +149,21 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         alone(&links, &events, clock).await?;
     }
 
-    let mut db = InventoryDb::open(&folder)?.leaving_out_damaged();
-    let (mut inventory, version) = db.load()?;
+    let state::Opened {
+        folder,
+        // Held until the end.
+        lock: _lock,
+        mut db,
+        mut inventory,
+        version,
+        recovered,
+        ..
+    } = opened;
     inventory_watch::tell_damaged(&mut db, &events, clock);
+    recovered.told.into_iter().for_each(|event| events.emit(event));
+    let key = recovered.key;
     inventory.defaults = Arc::new(config.defaults.clone());
-    let (state, state_thread) = StateTask::start(
-        LiveDb::open_writer(&folder)?,
-        clock,
-        config.install_timeout.0,
-        events.clone(),
-    )?;
+    let (state, state_thread) = StateTask::start(recovered.live, clock, config.install_timeout.0, events.clone())?;
     let state = Arc::new(state);
     let mut watcher = Watcher::new(config.clone());
     let assets = watcher.look(&inventory);

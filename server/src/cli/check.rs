@@ -59,20 +59,12 @@ pub(super) fn run(desk: &Desk) -> Result<Ended, Failure> {
     bindings(config, &mut found);
     ports(config, daemon, &mut found);
     rivals(config, &links, &mut found);
-    let inventory = desk.inventory()?;
-    let world = desk.world(inventory)?;
-    found.check(loaders(&world));
-    found.check(
-        world
-            .assets
-            .problems
-            .iter()
-            .map(|(what, why)| format!("{what}: {why}"))
-            .collect(),
-    );
-    found.check(distros(&world));
-    found.check(chains(&world));
-    found.check(templates(&world));
+    match desk.inventory() {
+        Ok(inventory) => served(&desk.world(inventory)?, &mut found),
+        // Told already, with the rest of the state.
+        Err(_) if !found.problems.is_empty() => {}
+        Err(failure) => return Err(failure),
+    }
     let problems = if found.problems.len() == 1 {
         "problem"
     } else {
@@ -101,6 +93,22 @@ pub(super) fn run(desk: &Desk) -> Result<Ended, Failure> {
     })
 }
 
+/// What the inventory leads to.
+fn served(world: &World, found: &mut Findings) {
+    found.check(loaders(world));
+    found.check(
+        world
+            .assets
+            .problems
+            .iter()
+            .map(|(what, why)| format!("{what}: {why}"))
+            .collect(),
+    );
+    found.check(distros(world));
+    found.check(chains(world));
+    found.check(templates(world));
+}
+
 fn defaults(config: &Config) -> Vec<String> {
     if config.defaults.root_password_hash.is_some() || !config.defaults.ssh_authorized_keys.is_empty() {
         return Vec::new();
@@ -121,9 +129,7 @@ fn state(desk: &Desk) -> Result<Vec<String>, Failure> {
         .into_iter()
         .map(|finding| format!("{} {}", finding.path.display(), finding.what))
         .collect();
-    if let Err(error) = store::verify(&folder) {
-        problems.push(error.to_string());
-    }
+    problems.extend(store::audit(&folder)?);
     Ok(problems)
 }
 

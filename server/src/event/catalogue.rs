@@ -144,6 +144,9 @@ catalogue! {
     StoreRecovered "STORE_RECOVERED" Info
         "State can be written again."
         "Nothing to do."
+    StateDamaged "STATE_DAMAGED" Error
+        "Stored state was damaged, lost or out of time; service goes on with what could be saved, and nothing is wiped on its account."
+        "The message names what was lost and where the damaged file is kept; `cordwainer restore FILE` brings back an older state."
     Started "STARTED" Info
         "The server serves."
         "Nothing to do."
@@ -292,6 +295,7 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         What::Held { reason } => write!(f, "held: {reason}"),
         What::AssetMissing { what, why } => write!(f, "{what}: {why}"),
         What::StoreFailed { error } => write!(f, "state could not be stored: {error}"),
+        What::StateDamaged { what } => f.write_str(what),
         What::StoreRecovered => f.write_str("state is stored again"),
         What::Started { what } => write!(f, "serving: {what}"),
         What::Stopping => f.write_str("stopping"),

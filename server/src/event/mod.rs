@@ -273,6 +273,11 @@ pub enum What {
     },
     /// State can be stored again.
     StoreRecovered,
+    /// Stored state was found damaged, lost or out of time, and service goes on with what could be saved.
+    StateDamaged {
+        /// What was lost, what was saved, and the remedy.
+        what: String,
+    },
     /// The server serves.
     Started {
         /// What it does, in a sentence.

@@ -54,7 +54,9 @@ pub fn backup(folder: &Folder, target: &Path, now: Timestamp) -> Result<(), Stor
     let written = made
         .and_then(|()| write_parts(folder, &partial, now))
         .and_then(|()| fs::hard_link(&partial, target).map_err(StoreError::io(target, "make the backup")));
-    let _ = fs::remove_file(&partial);
+    for end in ["", "-journal"] {
+        let _ = fs::remove_file(beside(&partial, end));
+    }
     written?;
     match target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => sync(parent),
@@ -92,7 +94,9 @@ fn write_parts(folder: &Folder, partial: &Path, now: Timestamp) -> Result<(), St
         let bytes = database::open(folder, schema)
             .and_then(|connection| copy(&connection, &image))
             .and_then(|()| fs::read(&image).map_err(StoreError::io(&image, "read the copy")));
-        let _ = fs::remove_file(&image);
+        for end in ["", "-journal", "-wal", "-shm"] {
+            let _ = fs::remove_file(beside(&image, end));
+        }
         put(schema.file, &bytes?)?;
     }
     let key = folder.file(key::FILE);
@@ -137,38 +141,140 @@ fn digest(bytes: &[u8]) -> String {
 /// Puts the state of a backup in the place of what is there, which is kept aside. Needs the state lock, so it refuses beside a daemon.
 ///
 /// # Errors
-/// When a daemon runs, or the backup is torn, newer, or no backup; then nothing was changed.
+/// When a daemon runs, or the backup is torn, newer, or no backup, or the disk is full; then nothing was changed. A crash leaves the
+/// state of before, or a restore that the next start or `state migrate` finishes.
 pub fn restore(folder: &Folder, source: &Path, now: Timestamp) -> Result<Restored, StoreError> {
     let lock = StateLock::take(folder)?;
     let parts = read_parts(source)?;
-    let _owner = folder.enter();
+    finish_restore(folder)?;
     // Everything is judged under other names first; only then does the old state move.
-    let fresh = folder.file(".restore");
-    match fs::remove_dir_all(&fresh) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(StoreError::io(&fresh, "remove the left-over folder")(error));
-        }
-        _ => {}
-    }
-    make_folder(&fresh)?;
-    let disarmed = unpack(&fresh, &parts)?;
-    let aside = folder.file(&format!("before-restore-{}", dated(now)));
-    make_folder(&aside)?;
-    for name in names().flat_map(|(_, names)| names).chain([key::FILE.to_owned()]) {
-        set_aside(folder, &name, &aside)?;
-    }
-    for (name, _) in &parts {
-        let to = folder.file(name);
-        fs::rename(fresh.join(name), &to).map_err(StoreError::io(&to, "put it in its place"))?;
-    }
-    fs::remove_dir_all(&fresh).map_err(StoreError::io(&fresh, "remove the folder"))?;
-    sync(folder.path())?;
+    let mut disarmed = Vec::new();
+    let aside = replace(folder, "before-restore", now, |fresh| {
+        disarmed = unpack(fresh, &parts)?;
+        Ok(())
+    })?;
     let migrated = database::migrate(folder, &lock, now)?;
     Ok(Restored {
         disarmed,
         aside,
         migrated,
     })
+}
+
+/// Files that take the place of the state's as soon as this folder is there.
+const READY: &str = ".replace";
+/// The same while it is filled.
+const STAGING: &str = ".restore";
+/// In that folder: the name of the folder that takes what was there before.
+const ASIDE: &str = "aside";
+
+/// Replaces files of the state, all or none, whatever crashes: `fill` writes them into a folder, its rename is the moment that counts,
+/// and [`finish_restore`] does the rest as often as it takes. What was there is kept in the folder that is returned.
+pub(super) fn replace(
+    folder: &Folder,
+    kept: &str,
+    now: Timestamp,
+    fill: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<PathBuf, StoreError> {
+    let _owner = folder.enter();
+    let fresh = folder.file(STAGING);
+    remove_folder(&fresh)?;
+    make_folder(&fresh)?;
+    let name = (0_u32..)
+        .map(|number| match number {
+            0 => format!("{kept}-{}", dated(now)),
+            number => format!("{kept}-{}.{number}", dated(now)),
+        })
+        .find(|name| fs::symlink_metadata(folder.file(name)).is_err())
+        .unwrap_or_default();
+    let filled = fill(&fresh).and_then(|()| {
+        let note = fresh.join(ASIDE);
+        empty(&note)?;
+        write_into(&note, name.as_bytes())?;
+        sync(&note)?;
+        sync(&fresh)
+    });
+    if let Err(error) = filled {
+        // A full disk needs the room back.
+        let _ = fs::remove_dir_all(&fresh);
+        return Err(error);
+    }
+    let ready = folder.file(READY);
+    fs::rename(&fresh, &ready).map_err(StoreError::io(&ready, "put it in its place"))?;
+    sync(folder.path())?;
+    finish_restore(folder)?;
+    Ok(folder.file(&name))
+}
+
+/// Finishes a replacement that a crash interrupted; true when there was one.
+pub(super) fn finish_restore(folder: &Folder) -> Result<bool, StoreError> {
+    let _owner = folder.enter();
+    let ready = folder.file(READY);
+    if fs::symlink_metadata(&ready).is_err() {
+        return Ok(false);
+    }
+    let note = ready.join(ASIDE);
+    // Without the note everything is in its place already: it goes last.
+    if let Some(name) = note_of(&note)? {
+        let aside = folder.file(&name);
+        match make_folder(&aside) {
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        for (part, files) in parts() {
+            let fresh = ready.join(&part);
+            if fs::symlink_metadata(&fresh).is_err() {
+                continue;
+            }
+            for file in files {
+                set_aside(folder, &file, &aside)?;
+            }
+            let to = folder.file(&part);
+            fs::rename(&fresh, &to).map_err(StoreError::io(&to, "put it in its place"))?;
+        }
+        sync(&aside)?;
+        sync(folder.path())?;
+        fs::remove_file(&note).map_err(StoreError::io(&note, "remove the note"))?;
+    }
+    remove_folder(&ready)?;
+    sync(folder.path())?;
+    Ok(true)
+}
+
+fn note_of(note: &Path) -> Result<Option<String>, StoreError> {
+    match fs::read_to_string(note) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(name) if !name.is_empty() && !name.starts_with('.') && !name.contains('/') => Ok(Some(name)),
+        Ok(_) => Err(StoreError::io(note, "make sense of the note")(
+            ErrorKind::InvalidData.into(),
+        )),
+        Err(error) => Err(StoreError::io(note, "read the note")(error)),
+    }
+}
+
+/// Refuses to open a database while its replacement is half-way: it would be made anew, and empty.
+pub(super) fn refuse_half_restored(folder: &Folder) -> Result<(), StoreError> {
+    let ready = folder.file(READY);
+    match fs::symlink_metadata(&ready) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => Err(StoreError::HalfRestored(folder.path().to_owned())),
+    }
+}
+
+/// What a backup consists of, each with the files that go with it.
+fn parts() -> impl Iterator<Item = (String, Vec<String>)> {
+    names()
+        .map(|(schema, files)| (schema.file.to_owned(), files.to_vec()))
+        .chain([(key::FILE.to_owned(), vec![key::FILE.to_owned()])])
+}
+
+fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(StoreError::io(path, "remove the left-over folder")(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
@@ -184,6 +290,7 @@ fn unpack(fresh: &Path, parts: &[(String, Vec<u8>)]) -> Result<Vec<Name>, StoreE
         let path = fresh.join(name);
         empty(&path)?;
         write_into(&path, bytes)?;
+        sync(&path)?;
     }
     let mut disarmed = Vec::new();
     for (schema, _) in names() {
@@ -216,12 +323,8 @@ fn read_parts(source: &Path) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     if application != i64::from(APPLICATION) {
         return Err(bad("another program wrote it"));
     }
-    let wanted: Vec<String> = names()
-        .map(|(schema, _)| schema.file.to_owned())
-        .chain([key::FILE.to_owned()])
-        .collect();
-    let mut parts = Vec::new();
-    for name in wanted {
+    let mut found = Vec::new();
+    for (name, _) in parts() {
         let (bytes, sum): (Vec<u8>, String) = archive
             .query_row(
                 "SELECT data, sha256 FROM sqlar JOIN sums USING (name) WHERE name = ?1",
@@ -232,7 +335,7 @@ fn read_parts(source: &Path) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         if digest(&bytes) != sum {
             return Err(bad(&format!("{name} is damaged")));
         }
-        parts.push((name, bytes));
+        found.push((name, bytes));
     }
-    Ok(parts)
+    Ok(found)
 }

@@ -45,6 +45,45 @@ fn boottime() -> Duration {
         .unwrap_or_default()
 }
 
+/// A step of the wall clock between two runs that no time off explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leap {
+    /// It is ahead by so much.
+    Ahead(Duration),
+    /// It went back by so much.
+    Back(Duration),
+}
+
+/// A server is seldom off for longer; and when it was, every client has forgotten its lease, so that one that seems to hold harms nobody.
+const AWAY: Duration = Duration::from_secs(30 * 86_400);
+/// What NTP sets right after a start.
+const ADJUSTED: Duration = Duration::from_secs(300);
+
+/// Judges the clock at a start: `written` is the latest time that the state knows of. Time that passed while nothing ran is no leap.
+pub(super) fn leap(written: Timestamp, now: Timestamp) -> Option<Leap> {
+    let (ahead, back) = (now.since(written), written.since(now));
+    if ahead > AWAY {
+        Some(Leap::Ahead(ahead))
+    } else if back > ADJUSTED {
+        Some(Leap::Back(back))
+    } else {
+        None
+    }
+}
+
+impl Leap {
+    /// A time of before the leap, as the clock tells it now.
+    pub(super) fn moved(self, time: Timestamp) -> Timestamp {
+        let millis = |by: Duration| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        match self {
+            Self::Ahead(by) => Timestamp(time.0.saturating_add(millis(by))),
+            // The end of time stays where it is.
+            Self::Back(by) if time.0 < i64::MAX => Timestamp(time.0.saturating_sub(millis(by))),
+            Self::Back(_) => time,
+        }
+    }
+}
+
 /// `20261121T140311Z`: a time in the name of a file.
 pub(super) fn dated(now: Timestamp) -> String {
     now.to_string().replace(['-', ':'], "")

@@ -4,7 +4,7 @@
 
 use super::clock::dated;
 use super::folder::{Folder, sync};
-use super::{StateLock, StoreError};
+use super::{StateLock, StoreError, backup as archive};
 use crate::model::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, backup};
 use std::fs;
@@ -55,6 +55,7 @@ fn all() -> [&'static Schema; 2] {
 /// Opens the database for reading and writing; makes it when it is not there.
 pub(super) fn open(folder: &Folder, schema: &Schema) -> Result<Connection, StoreError> {
     let _owner = folder.enter();
+    archive::refuse_half_restored(folder)?;
     if !folder.has(schema.file)? {
         folder.make(schema.file, |temporary| create(temporary, schema))?;
     }
@@ -65,10 +66,21 @@ pub(super) fn open(folder: &Folder, schema: &Schema) -> Result<Connection, Store
     let connection = connect(&path)?;
     let found = schema_of(&connection, &path, schema)?;
     let known = schema.known();
+    if found == 0 {
+        return Err(no_schema(&path));
+    }
     if found < known {
         return Err(StoreError::Older { path, found, known });
     }
     Ok(connection)
+}
+
+/// Ours are made with their schema in one step, so only damage takes it away.
+fn no_schema(path: &Path) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        why: "its header names no schema".to_owned(),
+    }
 }
 
 /// Connects, with durable settings. Reads once, so that what SQLite makes beside the file is made now, by the folder's owner.
@@ -139,9 +151,26 @@ fn advance(connection: &mut Connection, schema: &Schema, from: u32) -> rusqlite:
 /// # Errors
 /// When one is newer, damaged, or cannot be written; those before it stay migrated.
 pub fn migrate(folder: &Folder, _lock: &StateLock, now: Timestamp) -> Result<Vec<Migrated>, StoreError> {
+    archive::finish_restore(folder)?;
     let mut done = Vec::new();
     for schema in all() {
         done.extend(migrate_one(folder, schema, now)?);
+    }
+    Ok(done)
+}
+
+/// The same for a start, which mends a damaged live.db later.
+pub(super) fn migrate_leniently(
+    folder: &Folder,
+    _lock: &StateLock,
+    now: Timestamp,
+) -> Result<Vec<Migrated>, StoreError> {
+    let mut done = Vec::new();
+    for schema in all() {
+        match migrate_one(folder, schema, now) {
+            Err(error) if error.is_damage() && schema.file == super::live_db::SCHEMA.file => {}
+            other => done.extend(other?),
+        }
     }
     Ok(done)
 }
@@ -154,6 +183,9 @@ fn migrate_one(folder: &Folder, schema: &Schema, now: Timestamp) -> Result<Optio
     let path = folder.file(schema.file);
     let mut connection = connect(&path)?;
     let from = schema_of(&connection, &path, schema)?;
+    if from == 0 {
+        return Err(no_schema(&path));
+    }
     let to = schema.known();
     if from == to {
         return Ok(None);
@@ -192,7 +224,7 @@ pub(super) fn judge(path: &Path, schema: &Schema) -> Result<(), StoreError> {
     connection.close().map_err(|(_, error)| StoreError::sql(path)(error))
 }
 
-fn whole(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn whole(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let said: String = connection
         .pragma_query_value(None, "quick_check", |row| row.get(0))
         .map_err(StoreError::sql(path))?;
@@ -206,7 +238,7 @@ fn whole(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Reads every page of every database of the folder, for `check`. What is not there yet is not wrong.
+/// Reads every page and every row of every database of the folder.
 ///
 /// # Errors
 /// The first that is damaged, foreign, newer or older.
@@ -219,6 +251,56 @@ pub fn verify(folder: &Folder) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Everything that is wrong with what is stored, for `check`: damaged files and rows, and what earlier starts set aside. What is not
+/// there yet is not wrong.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn audit(folder: &Folder) -> Result<Vec<String>, StoreError> {
+    let mut problems = Vec::new();
+    if let Err(error) = archive::refuse_half_restored(folder) {
+        return Ok(vec![error.to_string()]);
+    }
+    for schema in all() {
+        let path = folder.file(schema.file);
+        let looked = folder.has(schema.file).and_then(|there| {
+            if !there {
+                return Ok(Vec::new());
+            }
+            whole(&open(folder, schema)?, &path)?;
+            if schema.file == super::live_db::SCHEMA.file {
+                Ok(super::LiveDb::open_reader(folder)?.load()?.damaged)
+            } else {
+                let mut db = super::InventoryDb::open(folder)?.leaving_out_damaged();
+                db.load()?;
+                Ok(db.take_damaged())
+            }
+        });
+        match looked {
+            Ok(rows) => problems.extend(rows.into_iter().map(|row| {
+                format!(
+                    "{}: {row} is damaged and left out; `cordwainer restore FILE` brings back an older state",
+                    path.display()
+                )
+            })),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    if let Err(error) = super::key::look(folder) {
+        problems.push(error.to_string());
+    }
+    for name in folder.names()? {
+        if name.starts_with("damaged-") || name.starts_with("server.key.bad-") {
+            problems.push(format!(
+                "{} was set aside as damaged; a restart went on with what could be saved of it. When nothing more is wanted of it, \
+                 remove it",
+                folder.file(&name).display()
+            ));
+        }
+    }
+    Ok(problems)
+}
+
 /// The CRC-32 of one row, kept beside it: SQLite has no checksums of its own, and a flipped bit must not become another machine's MAC.
 pub(super) fn sum(parts: &[&[u8]]) -> u32 {
     let mut crc = flate2::Crc::new();
@@ -229,7 +311,7 @@ pub(super) fn sum(parts: &[&[u8]]) -> u32 {
     crc.sum()
 }
 
-/// Removes a database's file and its companions' names from the folder's sight: they move to `aside`.
+/// Moves a file of the folder to `aside`.
 pub(super) fn set_aside(folder: &Folder, name: &str, aside: &Path) -> Result<(), StoreError> {
     let from = folder.file(name);
     match fs::rename(&from, aside.join(name)) {

@@ -105,6 +105,29 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// The file was replaced or removed while it was open here.
+    #[error("{} was moved or removed while it was in use, so what is written to it now is lost; put it back or `cordwainer restore FILE`, then restart the daemon (systemctl restart cordwainer)", .path.display())]
+    Moved {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The system failed in opening, reading or writing.
+    #[error("{}: the system refuses ({why}); look at its mode and owner, for errors of the disk in `dmesg`, for a quota, and for a limit of file sizes (ulimit -f)", .path.display())]
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        why: String,
+    },
+    /// The file system does not let it be written.
+    #[error("{}: it or its file system is read-only; mount it writable (a disk with errors is made read-only: see `dmesg`)", .path.display())]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A restore was cut off by a crash; what it puts in place is complete.
+    #[error("{}: a restore was interrupted; `cordwainer state migrate` (or a start of `cordwainer serve`) finishes it, `cordwainer restore FILE` begins anew", .0.display())]
+    HalfRestored(PathBuf),
     /// The backup would overwrite something.
     #[error("{} exists; a backup overwrites nothing: choose another name", .0.display())]
     Exists(PathBuf),
@@ -138,8 +161,7 @@ pub enum StoreError {
 }
 
 /// Result codes of SQLite for a file beside the database that could not be written or made larger.
-const NO_ROOM: [std::ffi::c_int; 4] = [
-    ffi::SQLITE_IOERR_WRITE,
+const NO_ROOM: [std::ffi::c_int; 3] = [
     ffi::SQLITE_IOERR_SHMOPEN,
     ffi::SQLITE_IOERR_SHMSIZE,
     ffi::SQLITE_IOERR_SHMMAP,
@@ -163,6 +185,31 @@ impl StoreError {
         move |source| Self::Io { path, doing, source }
     }
 
+    /// True when the file itself is at fault, and no disk, lock or other version of this program.
+    pub(super) const fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::NotOurs { .. } | Self::Sql { .. })
+    }
+
+    /// True when it passes as soon as the disk has room, or can be written again.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::NoRoom { .. } | Self::ReadOnly { .. } | Self::Disk { .. } | Self::Busy { .. } => {
+                true
+            }
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    std::io::ErrorKind::StorageFull
+                        | std::io::ErrorKind::ReadOnlyFilesystem
+                        | std::io::ErrorKind::QuotaExceeded
+                        | std::io::ErrorKind::FileTooLarge
+                ) || source.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+            }
+            _ => false,
+        }
+    }
+
     /// What SQLite said of `path`.
     pub(super) fn sql(path: &Path) -> impl Fn(rusqlite::Error) -> Self + '_ {
         move |error| {
@@ -178,6 +225,7 @@ impl StoreError {
                 },
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
                 Some(ErrorCode::DiskFull) => Self::Full { path },
+                Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
                 // Even a reader needs a little room: SQLite keeps an index of the log beside the file.
                 _ if error
                     .sqlite_error()
@@ -185,6 +233,16 @@ impl StoreError {
                 {
                     Self::NoRoom { path }
                 }
+                Some(
+                    ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::FileLockingProtocolFailed,
+                ) => Self::Disk {
+                    path,
+                    why: error.to_string(),
+                },
                 _ => Self::Sql {
                     path,
                     why: error.to_string(),

@@ -138,24 +138,8 @@ impl Folder {
         fill: impl FnOnce(&Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let _owner = self.enter();
-        // Threads of one process may make the same file too.
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.file(&format!(".{name}.{}.{number}.new", std::process::id()));
+        let temporary = self.temporary(name)?;
         let target = self.file(name);
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(StoreError::io(&temporary, "remove the left-over file")(error));
-            }
-            _ => {}
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(StoreError::io(&temporary, "make the file"))?;
-        drop(file);
         let linked = fill(&temporary).and_then(|()| {
             sync(&temporary)?;
             match fs::hard_link(&temporary, &target) {
@@ -166,6 +150,78 @@ impl Folder {
         let removed = fs::remove_file(&temporary).map_err(StoreError::io(&temporary, "remove the file"));
         linked.and(removed)?;
         sync(&self.path)
+    }
+
+    /// Puts a new file in the place of `name`, whole or not at all.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let _owner = self.enter();
+        let temporary = self.temporary(name)?;
+        let target = self.file(name);
+        let renamed = fill(&temporary)
+            .and_then(|()| sync(&temporary))
+            .and_then(|()| fs::rename(&temporary, &target).map_err(StoreError::io(&target, "replace it")));
+        if renamed.is_err() {
+            // The first error is the one to tell; the next start removes what is left over.
+            let _ = fs::remove_file(&temporary);
+        }
+        renamed?;
+        sync(&self.path)
+    }
+
+    /// An empty file under a name that nobody else uses, to become `name`.
+    fn temporary(&self, name: &str) -> Result<PathBuf, StoreError> {
+        // Threads of one process may make the same file too.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.file(&format!(".{name}.{}.{number}.new", std::process::id()));
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(StoreError::io(&temporary, "remove the left-over file")(error));
+            }
+            _ => {}
+        }
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(StoreError::io(&temporary, "make the file"))?;
+        Ok(temporary)
+    }
+
+    /// The names of everything in the folder.
+    pub(super) fn names(&self) -> Result<Vec<String>, StoreError> {
+        let failed = || StoreError::io(&self.path, "list the state folder");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed())? {
+            names.push(entry.map_err(failed())?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes what processes that were killed while they made a file left behind. Best effort.
+    pub(super) fn sweep(&self) -> Result<(), StoreError> {
+        let _owner = self.enter();
+        for name in self.names()? {
+            let Some(made) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")) else {
+                continue;
+            };
+            let maker = made.rsplit('.').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+            let at_work = maker.is_none_or(|pid| {
+                pid == std::process::id() || Path::new("/proc").join(pid.to_string()).try_exists().unwrap_or(true)
+            });
+            if !at_work {
+                for end in ["", "-journal", "-wal", "-shm"] {
+                    let _ = fs::remove_file(self.file(&format!("{name}{end}")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Everything in the folder that an admin should mend: files of others, and files that others can read.
@@ -197,6 +253,11 @@ impl Folder {
         findings.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(findings)
     }
+}
+
+/// Which file a path leads to now; none when to no file.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
 }
 
 /// Makes what was written to a file, or the names in a folder, survive a power cut.

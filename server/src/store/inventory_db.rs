@@ -4,10 +4,11 @@
 //! version of its last change, and what was removed leaves a tombstone, so that a reader asks for what is newer and gets just that.
 
 use super::database::{self, Schema, sum};
+use super::folder::identity;
 use super::{Folder, StoreError};
 use crate::inventory::{Claim, Inventory, Refused, Row, RowChange, claims};
 use crate::model::{Arm, Distro, Kind, Name, Profile, System};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ const ARM: &str = "arm";
 pub struct InventoryDb {
     connection: Connection,
     path: PathBuf,
+    /// Which file it is, to know when another lies in its place.
+    identity: Option<(u64, u64)>,
     /// What [`InventoryDb::load`] and [`InventoryDb::commit`] know.
     known: Option<(Inventory, u64)>,
     /// `PRAGMA data_version` at the last poll.
@@ -67,9 +70,12 @@ impl InventoryDb {
     /// # Errors
     /// When it cannot be read, is damaged, foreign, newer, or older and to be migrated first.
     pub fn open(folder: &Folder) -> Result<Self, StoreError> {
+        let connection = database::open(folder, &SCHEMA)?;
+        let path = folder.path().join(SCHEMA.file);
         Ok(Self {
-            connection: database::open(folder, &SCHEMA)?,
-            path: folder.path().join(SCHEMA.file),
+            connection,
+            identity: identity(&path),
+            path,
             known: None,
             polled: None,
             damaged: None,
@@ -139,6 +145,8 @@ impl InventoryDb {
             Wrong::Claimed(refused) => refused.into(),
         })?;
         transaction.commit().map_err(&sql)?;
+        // A restore may have put another file in its place meanwhile.
+        self.in_place()?;
         for row in &rows {
             inventory.apply(row.clone());
         }
@@ -151,6 +159,7 @@ impl InventoryDb {
     /// # Errors
     /// When the file cannot be read, or a row is damaged.
     pub fn poll(&mut self, since: u64) -> Result<Option<Polled>, StoreError> {
+        self.in_place()?;
         let current: i64 = self
             .connection
             .prepare_cached("PRAGMA data_version")
@@ -168,6 +177,32 @@ impl InventoryDb {
             *version = newer.version;
         }
         Ok((newer.version > since).then_some(newer))
+    }
+
+    /// The file still lies where others look for it.
+    fn in_place(&self) -> Result<(), StoreError> {
+        if identity(&self.path) == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Moved {
+            path: self.path.clone(),
+        })
+    }
+
+    /// A mark that a daemon left beside the objects; none when it left none.
+    pub(super) fn mark(&self, key: &str) -> Result<Option<i64>, StoreError> {
+        self.connection
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .optional()
+            .map_err(StoreError::sql(&self.path))
+    }
+
+    /// Leaves a mark.
+    pub(super) fn set_mark(&self, key: &str, value: i64) -> Result<(), StoreError> {
+        self.connection
+            .execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, value])
+            .map(drop)
+            .map_err(StoreError::sql(&self.path))
     }
 
     /// Moves the WAL into the file without making anyone wait; best effort.

@@ -3,11 +3,14 @@
 //! A row is on disk (fsync of the WAL) when [`LiveDb::write`] returns. It never rewrites a schema that is newer than its own.
 
 use super::database::{self, Schema, sum};
+use super::folder::{identity, sync};
+use super::handed_out::HandedOut;
 use super::{Folder, StoreError};
 use crate::install::Installation;
 use crate::model::{Lease, LeaseState, Mac, Timestamp};
 use crate::ports::LiveRow;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -26,8 +29,12 @@ pub(super) const SCHEMA: Schema = Schema {
 /// An open live.db.
 #[derive(Debug)]
 pub struct LiveDb {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
+    /// Which file it is, to know when another lies in its place.
+    identity: Option<(u64, u64)>,
+    /// The second witness; the daemon's own connection has it.
+    pub(super) handed_out: Option<HandedOut>,
 }
 
 /// What live.db holds.
@@ -47,9 +54,13 @@ impl LiveDb {
     /// # Errors
     /// When it cannot be read, is damaged, foreign, newer, or older and to be migrated first.
     pub fn open_writer(folder: &Folder) -> Result<Self, StoreError> {
+        let connection = database::open(folder, &SCHEMA)?;
+        let path = folder.path().join(SCHEMA.file);
         Ok(Self {
-            connection: database::open(folder, &SCHEMA)?,
-            path: folder.path().join(SCHEMA.file),
+            connection,
+            identity: identity(&path),
+            path,
+            handed_out: None,
         })
     }
 
@@ -68,7 +79,12 @@ impl LiveDb {
             for step in SCHEMA.steps {
                 connection.execute_batch(step).map_err(StoreError::sql(&path))?;
             }
-            Self { connection, path }
+            Self {
+                connection,
+                identity: None,
+                path,
+                handed_out: None,
+            }
         };
         db.connection
             .pragma_update(None, "query_only", "ON")
@@ -86,6 +102,8 @@ impl LiveDb {
         Ok(Self {
             connection,
             path: self.path.clone(),
+            identity: self.identity,
+            handed_out: None,
         })
     }
 
@@ -126,17 +144,25 @@ impl LiveDb {
                 Some(installation) => rows.installations.push(installation),
                 None => rows.damaged.push(format!(
                     "installation of {}",
-                    row.get::<_, String>(0).unwrap_or_default()
+                    row.get::<_, String>(0).unwrap_or_default().escape_debug()
                 )),
             }
         }
         Ok(())
     }
 
+    /// Reads every page of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when one is damaged.
+    pub(super) fn whole(&self) -> Result<(), StoreError> {
+        database::whole(&self.connection, &self.path)
+    }
+
     /// Writes `rows` in one transaction. On disk when it returns.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing of `rows` was written.
+    /// [`StoreError`]; then nothing of `rows` may be relied on, and what they answer must not leave.
     pub fn write(&mut self, rows: &[&LiveRow]) -> Result<(), StoreError> {
         let write = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
@@ -145,7 +171,26 @@ impl LiveDb {
             }
             transaction.commit()
         };
-        write(&mut self.connection).map_err(|source| self.wrong(source))
+        write(&mut self.connection).map_err(|source| self.wrong(source))?;
+        self.in_place()?;
+        let Some(handed_out) = &mut self.handed_out else {
+            return Ok(());
+        };
+        // After the row, before the reply: an installer that left is known to both.
+        handed_out.note(rows.iter().filter_map(|row| match row {
+            LiveRow::Installation(installation) => Some(&**installation),
+            LiveRow::Lease(_) | LiveRow::LeaseGone(_) => None,
+        }))
+    }
+
+    /// What was written can be found again: the file still lies where the next start looks.
+    fn in_place(&self) -> Result<(), StoreError> {
+        if identity(&self.path) == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Moved {
+            path: self.path.clone(),
+        })
     }
 
     /// Writes a mark, to see whether writing works again.
@@ -159,7 +204,8 @@ impl LiveDb {
                 params![now.0],
             )
             .map(|_| ())
-            .map_err(|source| self.wrong(source))
+            .map_err(|source| self.wrong(source))?;
+        self.in_place()
     }
 
     /// Moves the WAL into the database without making anyone wait. Best effort: it is tried again.
@@ -176,6 +222,73 @@ impl LiveDb {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl LiveRows {
+    /// The latest time that any row knows of.
+    pub(super) fn last_time(&self) -> Option<Timestamp> {
+        let leases = self.leases.iter().map(|lease| lease.granted);
+        let installations = self.installations.iter().map(|installation| installation.heard_at);
+        leases.chain(installations).max()
+    }
+}
+
+/// Makes a live.db in `folder`, which is nobody's state folder yet, with these rows. On disk when it returns.
+pub(super) fn make(folder: &Path, rows: &[LiveRow]) -> Result<(), StoreError> {
+    let folder = Folder::open(folder)?;
+    let mut db = LiveDb::open_writer(&folder)?;
+    db.write(&rows.iter().collect::<Vec<_>>())?;
+    let path = db.path.clone();
+    db.connection
+        .close()
+        .map_err(|(_, error)| StoreError::sql(&path)(error))?;
+    sync(&path)
+}
+
+/// Every row of the damaged file `path` that can be read and whose checksum fits. Leaves the file as it is.
+pub(super) fn salvage(path: &Path) -> LiveRows {
+    let mut leases = BTreeMap::new();
+    let mut installations = BTreeMap::new();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let Ok(connection) = Connection::open_with_flags(path, flags) else {
+        return LiveRows::default();
+    };
+    // The log is read, and stays where it is.
+    let _ = connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    let _ = connection.pragma_update(None, "cell_size_check", "ON");
+    // A scan ends at the first page that cannot be read: the other way round finds what lies behind it.
+    for order in ["ASC", "DESC"] {
+        let scan = |query: String, each: &mut dyn FnMut(&rusqlite::Row<'_>)| -> rusqlite::Result<()> {
+            let mut query = connection.prepare(&query)?;
+            let mut found = query.query([])?;
+            while let Some(row) = found.next()? {
+                each(row);
+            }
+            Ok(())
+        };
+        let ends = [
+            scan(
+                format!(
+                    "SELECT address, mac, client_id, hostname, granted, expires, state, sum FROM leases ORDER BY address {order}"
+                ),
+                &mut |row| drop(lease(row).map(|lease| leases.insert(lease.address, lease))),
+            ),
+            scan(
+                format!("SELECT system, body, sum FROM installations ORDER BY system {order}"),
+                &mut |row| {
+                    drop(installation(row).map(|known| installations.insert(known.system.clone(), known)));
+                },
+            ),
+        ];
+        for error in ends.into_iter().filter_map(Result::err) {
+            tracing::debug!("{}: {error}", path.display());
+        }
+    }
+    LiveRows {
+        leases: leases.into_values().collect(),
+        installations: installations.into_values().collect(),
+        damaged: Vec::new(),
     }
 }
 
@@ -255,7 +368,8 @@ fn lease(row: &rusqlite::Row<'_>) -> Option<Lease> {
 fn installation(row: &rusqlite::Row<'_>) -> Option<Installation> {
     let body: String = row.get(1).ok()?;
     let sound = row.get::<_, u32>(2).ok()? == sum(&[body.as_bytes()]);
-    sound.then(|| serde_json::from_str(&body).ok()).flatten()
+    let installation: Installation = sound.then(|| serde_json::from_str(&body).ok()).flatten()?;
+    (row.get_ref(0).ok()?.as_str().ok()? == installation.system.as_str()).then_some(installation)
 }
 
 #[cfg(test)]

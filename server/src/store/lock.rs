@@ -35,8 +35,10 @@ impl StateLock {
             .map_err(StoreError::io(&path, "open the state lock"))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => {
-                // Only for the message that others get; the lock itself is the kernel's.
-                write_into(&path, std::process::id().to_string().as_bytes())?;
+                // Only for the message that others get; the lock itself is the kernel's. A full disk has no room for it.
+                if let Err(error) = write_into(&path, std::process::id().to_string().as_bytes()) {
+                    tracing::debug!("{error}");
+                }
                 Ok(Self { _lock: lock })
             }
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
