@@ -8,6 +8,7 @@ mod crash;
 mod editing;
 mod full;
 mod owner;
+mod recover;
 mod scale;
 mod state_task;
 

@@ -204,7 +204,7 @@ impl StoreError {
                         | std::io::ErrorKind::ReadOnlyFilesystem
                         | std::io::ErrorKind::QuotaExceeded
                         | std::io::ErrorKind::FileTooLarge
-                ) || source.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+                ) || source.raw_os_error().map(nix::errno::Errno::from_raw) == Some(nix::errno::Errno::EIO)
             }
             _ => false,
         }

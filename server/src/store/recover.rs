@@ -17,8 +17,6 @@
 //!
 //! Never deletes what it sets aside, and never runs beside a daemon, which the lock proves.
 
-#![expect(clippy::disallowed_methods, reason = "moves damaged files aside")]
-
 use super::clock::{Leap, leap};
 use super::handed_out::{Far, Found, HandedOut};
 use super::{Folder, InventoryDb, LiveDb, LiveRows, Migrated, StateLock, StoreError, backup, database, key, live_db};
