@@ -192,3 +192,31 @@ fn an_edit_tells_beforehand_whom_it_changes() {
     let ran = session.run(&["template", "impact", "redhat/el19.ks"]).ended(1);
     assert!(ran.err.contains("did you mean `redhat/el"), "{}", ran.err);
 }
+
+#[test]
+fn a_template_of_cobblers_is_converted_and_what_it_could_not_is_named() {
+    let session = ready();
+    let source = session.write("old.ks", "lang $locale\n#if $disk\nx $disk\n#end if\n#import random\n");
+    let ran = session.run(&["template", "convert", &source]).ended(1);
+    let head = "lang {{ locale }}\n{% if disk %}\nx {{ disk }}\n{% endif %}\n{{ unconverted_line_5() }}";
+    assert!(ran.out.starts_with(head), "{}", ran.out);
+    assert!(
+        ran.err
+            .contains("old.ks:5: not converted: `#import random`: templates import nothing")
+            && ran.err.contains("1 to do: each is marked"),
+        "{}",
+        ran.err
+    );
+    let source = session.write("good.ks", "lang $locale\n");
+    let target = session.path("etc/kickstarts/good.ks");
+    std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+    let ran = session
+        .run(&["template", "convert", &source, "--output", target.to_str().unwrap()])
+        .succeeded();
+    assert_eq!(ran.out, format!("wrote {}\n", target.display()));
+    session
+        .run(&["profile", "edit", "--name", "rocky9", "--autoinstall", "good.ks"])
+        .succeeded();
+    let rendered = session.run(&["profile", "get-autoinstall", "rocky9"]).succeeded();
+    assert_eq!(rendered.out, "lang en_US.UTF-8\n");
+}

@@ -2,6 +2,7 @@
 
 mod answers;
 mod behaviour;
+mod cheetah;
 mod debian_installer;
 mod embedded;
 mod fixture;

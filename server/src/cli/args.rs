@@ -358,6 +358,19 @@ pub enum TemplateCommand {
     Edit(Named),
     /// Say whose answer files an edit of it changes
     Impact(Named),
+    /// Turn a Cheetah template or snippet of Cobbler's into one of ours, and name every line that it could not
+    Convert(ConvertTemplate),
+}
+
+/// `template convert`.
+#[derive(Debug, Clone, Args)]
+pub struct ConvertTemplate {
+    /// The Cheetah template: a file of /var/lib/cobbler/templates or snippets
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Write the result there instead of printing it
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `signature`.

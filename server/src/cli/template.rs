@@ -1,10 +1,10 @@
-//! `template list|show|edit|impact`. An edited template is put in place only once it renders for everything that uses it.
+//! `template list|show|edit|impact|convert`. An edited template is put in place only once it renders for everything that uses it.
 #![expect(
     clippy::disallowed_methods,
     reason = "starts the admin's editor by its argv, and writes the template"
 )]
 
-use super::args::TemplateCommand;
+use super::args::{ConvertTemplate, TemplateCommand};
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::print::table;
@@ -14,7 +14,7 @@ use crate::assets::{Assets, Template};
 use crate::boot::World;
 use crate::config::nearest;
 use crate::model::Kind;
-use crate::render;
+use crate::render::{self, cheetah};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write as _;
@@ -29,10 +29,12 @@ const SNIPPETS: &str = "snippets/";
 const TRIED: usize = 1000;
 
 pub(super) fn run(command: &TemplateCommand, desk: &Desk) -> Result<Ended, Failure> {
-    let world = desk.world(desk.inventory()?)?;
+    let world = || desk.world(desk.inventory()?);
     match command {
-        TemplateCommand::List => list(&world, desk),
+        TemplateCommand::Convert(options) => convert(options, desk),
+        TemplateCommand::List => list(&world()?, desk),
         TemplateCommand::Show(name) => {
+            let world = world()?;
             let (name, template) = find(&world.assets, name.get())?;
             desk.printer.either(
                 &json!({"name": name, "from": template.origin, "text": &*template.text}),
@@ -40,9 +42,50 @@ pub(super) fn run(command: &TemplateCommand, desk: &Desk) -> Result<Ended, Failu
             )?;
             Ok(Ended::Well)
         }
-        TemplateCommand::Edit(name) => edit(world, name.get(), desk),
-        TemplateCommand::Impact(name) => super::validate::impact(&world, name.get(), desk),
+        TemplateCommand::Edit(name) => edit(world()?, name.get(), desk),
+        TemplateCommand::Impact(name) => super::validate::impact(&world()?, name.get(), desk),
     }
+}
+
+/// Converts one file; the result is printed also where something is left to do, since the rest of it is done.
+fn convert(options: &ConvertTemplate, desk: &Desk) -> Result<Ended, Failure> {
+    let file = &options.file;
+    let bytes = fs::read(file).map_err(|error| Failure::file("cannot read", file, error))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::said(
+            format!("{} is no UTF-8 text", file.display()),
+            "convert it first: iconv -f latin1 -t utf8",
+        )
+    })?;
+    let converted =
+        cheetah::convert(&text).map_err(|jinja| Failure::said(format!("{}: {jinja}", file.display()), ""))?;
+    let left = converted.notes.iter().filter(|note| note.must).count();
+    for note in &converted.notes {
+        let kind = if note.must { "not converted" } else { "look at" };
+        desk.printer
+            .note(format!("{}:{}: {kind}: {}", file.display(), note.line, note.what));
+    }
+    if let Some(output) = &options.output {
+        write_file(output, converted.text.as_bytes(), 0o644)?;
+    }
+    let notes: Vec<Value> = converted
+        .notes
+        .iter()
+        .map(|note| json!({"line": note.line, "must": note.must, "what": note.what}))
+        .collect();
+    let value = json!({"file": file, "text": converted.text, "notes": notes, "not_converted": left});
+    let said = match &options.output {
+        Some(output) => format!("wrote {}\n", output.display()),
+        None => converted.text,
+    };
+    desk.printer.either(&value, &said)?;
+    if left == 0 {
+        return Ok(Ended::Well);
+    }
+    desk.printer.note(format!(
+        "{left} to do: each is marked `unconverted_line_N()`, and the template does not render until none is left"
+    ));
+    Ok(Ended::No)
 }
 
 /// Every template and snippet under the name that `show` takes.

@@ -2,6 +2,7 @@
 //!
 //! Pure. Rendering never writes, never fetches, never runs user data as a template; one encoder per sink keeps every value a value.
 
+pub mod cheetah;
 mod command_line;
 mod encode;
 mod engine;
