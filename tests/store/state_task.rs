@@ -290,3 +290,69 @@ fn many_grants_share_their_fsyncs() {
     );
     assert_eq!(granted, 2000);
 }
+
+#[test]
+fn offers_leave_while_the_disk_is_busy_and_a_failed_write_takes_along_what_stood_on_it() {
+    let lab = lab(PATIENCE);
+    let (told, answers) = channel();
+    let ask = |class, job| assert!(lab.task.submit(class, lab.clock.now(), job));
+    // Another writer holds the database for as long as we say, which a daemon's disk that hangs looks like.
+    let other = rusqlite::Connection::open(lab.folder.path().join("live.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    ask(Class::Request, grant(1, told.clone()));
+    // The same machine's next word, and another machine's: worked out on top of what is being written.
+    let release = told.clone();
+    ask(
+        Class::Request,
+        Box::new(move |live, _| {
+            live.leases.remove(lease(1).address);
+            Commit {
+                rows: vec![LiveRow::LeaseGone(lease(1).address)],
+                undo: vec![LiveRow::Lease(lease(1))],
+                then: Box::new(move |result| drop(release.send((10, result)))),
+            }
+        }),
+    );
+    ask(Class::Request, grant(2, told.clone()));
+    let offered = told.clone();
+    ask(
+        Class::Discover,
+        Box::new(move |live, now| {
+            assert!(live.leases.holder(lease(2).address, now).is_some());
+            nothing(move |result| drop(offered.send((3, result))))
+        }),
+    );
+    let (first, result) = answers.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((first, result.is_ok()), (3, true), "an OFFER waits for no disk");
+    let mut failed: Vec<u32> = (0..3)
+        .map(|_| {
+            let (number, result) = answers.recv_timeout(PATIENCE).unwrap();
+            result.unwrap_err();
+            number
+        })
+        .collect();
+    failed.sort_unstable();
+    assert_eq!(failed, [1, 2, 10]);
+    let look = told.clone();
+    ask(
+        Class::Discover,
+        Box::new(move |live, now| {
+            let held = [1, 2].map(|number| live.leases.holder(lease(number).address, now).is_some());
+            nothing(move |_| drop(look.send((u32::from(held[0]) + 2 * u32::from(held[1]), Ok(())))))
+        }),
+    );
+    assert_eq!(
+        answers.recv_timeout(PATIENCE).unwrap().0,
+        0,
+        "memory says what the disk says"
+    );
+    assert!(lab.task.view().load().holders.is_empty());
+    other.execute_batch("ROLLBACK").unwrap();
+    // The disk is back, which the task finds by itself.
+    let back = lab.heard.iter().find(|event| event.what == What::StoreRecovered);
+    assert!(back.is_some());
+    ask(Class::Request, grant(2, told));
+    answers.recv_timeout(PATIENCE).unwrap().1.unwrap();
+    let stored = LiveDb::open_reader(&lab.folder).unwrap().load().unwrap().leases;
+    assert_eq!(stored, [lease(2)]);
+}

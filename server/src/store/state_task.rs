@@ -1,52 +1,69 @@
-//! The state task: one thread that owns leases and installations, commits whatever queued while the last fsync ran, and publishes the
-//! read view. An answer that depends on a row leaves only after the row is on disk.
+//! The state task: one thread that owns leases and installations and answers packets, one that writes. It commits whatever queued while
+//! the last fsync ran, and publishes the read view. An answer that depends on a row leaves only after the row is on disk.
 //!
-//! It never waits for a timer to batch, and never blocks on anything but the disk.
+//! It never waits for a timer to batch. While batch n is being written, batch n+1 is worked out on top of it; when n cannot be written, both
+//! are taken back, the later first, so what is in memory is never more than what is on disk once the disk has spoken.
+
+mod committer;
+mod effects;
+mod waiting;
 
 use super::{Clock, LiveDb, StoreError};
 use crate::boot::{Effect, When};
 use crate::dhcp::Leases;
 use crate::event::{Event, What};
-use crate::install::{Act, Input, Installation, Installs, Sighting, Stage, State, step};
-use crate::model::{Lease, LeaseState, Timestamp};
+use crate::install::{Act, Input, Installation, Installs, Sighting};
+use crate::model::Timestamp;
 use crate::ports::{BoxFuture, Class, Commit, Effects, Events, Job, Live, LiveRow, NotDurable, StateQueue};
 use arc_swap::ArcSwap;
+use committer::{Batch, Committer, Outcome, hold};
+use effects::{Applied, apply};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use waiting::{Queued, Waiting};
 
 /// What runs when a job's rows are on disk.
 type Then = Box<dyn FnOnce(Result<(), NotDurable>) + Send>;
 
 /// Jobs that may wait. Past half of it DISCOVERs are dropped, at the end of it REQUESTs.
 const QUEUE: usize = 4096;
-/// Most jobs in one transaction.
-const BATCH: usize = 256;
-/// A REQUEST that waited longer is dropped: the client has asked again.
-const STALE: Duration = Duration::from_secs(2);
+/// Most answers that wait for one transaction.
+const BATCH: usize = 512;
+/// DISCOVERs answered before the next look for something begun.
+const SLICE: usize = 8;
 /// How long a boot exchange says who has an address.
 const SIGHTING: Duration = Duration::from_secs(60);
 /// How often the task looks for what time has ended, and whether a failing disk is back.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often it is written down that an installer was heard of, while nothing else changes.
-const HEARD: Duration = Duration::from_secs(5);
-
-struct Queued {
-    class: Class,
-    received: Timestamp,
-    job: Job,
+/// What the state thread hears.
+enum Message {
+    /// Something to do.
+    Job(Queued),
+    /// What came of the batch that was being written.
+    Written(Outcome),
+    /// The last handle is gone: finish what waits, and end.
+    Close,
 }
 
 /// The state task as the rest of the daemon sees it.
 pub struct StateTask {
-    queue: Sender<Queued>,
+    queue: Sender<Message>,
     depth: Arc<AtomicUsize>,
     view: Arc<ArcSwap<Installs>>,
     events: Arc<dyn Events>,
     clock: Clock,
+}
+
+impl Drop for StateTask {
+    fn drop(&mut self) {
+        // An error means that the thread has ended already.
+        drop(self.queue.send(Message::Close));
+    }
 }
 
 impl StateTask {
@@ -82,37 +99,62 @@ impl StateTask {
         }
         let live = Live {
             leases: Leases::load(rows.leases),
-            installs: installs.clone(),
+            installs: without_holders(installs.clone()),
             read_only: false,
         };
-        let view = Arc::new(ArcSwap::from_pointee(installs));
-        let (queue, jobs) = channel();
+        let view = Arc::new(ArcSwap::from_pointee(installs.clone()));
+        let (queue, messages) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
         let path = db.path().to_owned();
+        let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(run)
+                .map_err(StoreError::io(&path, "start a thread that writes it"))
+        };
         let aside = db.aside()?;
         let (wrote, writes) = sync_channel::<()>(1);
         // Ends when the worker, which holds the sender, does.
-        std::thread::Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || writes.iter().for_each(|()| aside.checkpoint()))
-            .map_err(StoreError::io(&path, "start the thread that checkpoints it"))?;
-        let worker = Worker {
-            wrote,
-            written: false,
-            live,
+        thread(
+            "checkpoint",
+            Box::new(move || writes.iter().for_each(|()| aside.checkpoint())),
+        )?;
+        let committer = Committer {
             db,
+            clock,
+            stored: installs,
+            view: view.clone(),
+        };
+        let (batches, to_write) = channel();
+        let written = queue.clone();
+        let writer = thread(
+            "commit",
+            Box::new(move || committer.run(&to_write, |outcome| drop(written.send(Message::Written(outcome))))),
+        )?;
+        let worker = Worker {
+            waiting: Waiting::new(depth.clone(), now),
+            shown: live.installs.sightings.clone(),
+            live,
             clock,
             install_timeout,
             view: view.clone(),
-            depth: depth.clone(),
             events: events.clone(),
+            next: Batch::default(),
+            undo: Vec::new(),
+            writing: None,
+            batches,
             ticked: now,
             swept: now,
+            wrote,
+            written: false,
         };
-        let thread = std::thread::Builder::new()
-            .name("state".into())
-            .spawn(move || worker.run(&jobs))
-            .map_err(StoreError::io(&path, "start the thread that writes it"))?;
+        let state = thread(
+            "state",
+            Box::new(move || {
+                worker.run(&messages, &writer);
+                drop(writer.join());
+            }),
+        )?;
         Ok((
             Self {
                 queue,
@@ -121,7 +163,7 @@ impl StateTask {
                 events,
                 clock,
             },
-            thread,
+            state,
         ))
     }
 
@@ -133,34 +175,11 @@ impl StateTask {
 
     fn send(&self, class: Class, received: Timestamp, job: Job) -> bool {
         self.depth.fetch_add(1, Ordering::Relaxed);
-        let sent = self.queue.send(Queued { class, received, job }).is_ok();
+        let sent = self.queue.send(Message::Job(Queued { class, received, job })).is_ok();
         if !sent {
             self.depth.fetch_sub(1, Ordering::Relaxed);
         }
         sent
-    }
-
-    /// A job that applies `effects` and calls `done`.
-    fn effects_job(&self, effects: Vec<Effect>, done: impl FnOnce(Result<(), NotDurable>) + Send + 'static) -> Job {
-        let sink = self.events.clone();
-        Box::new(move |live, now| {
-            let Applied { rows, events, refused } = apply(live, &effects, now);
-            let then: Then = Box::new(move |result| {
-                if result.is_ok() {
-                    events.into_iter().for_each(|event| sink.emit(event));
-                }
-                done(match refused {
-                    Some(why) => result.and(Err(NotDurable(why))),
-                    None => result,
-                });
-            });
-            // Installations are persistent values: the worker puts the snapshot before the batch back.
-            Commit {
-                rows,
-                undo: Vec::new(),
-                then,
-            }
-        })
     }
 }
 
@@ -182,7 +201,7 @@ impl Effects for StateTask {
             return Box::pin(std::future::ready(Ok(())));
         }
         let (told, answer) = tokio::sync::oneshot::channel();
-        let job = self.effects_job(effects, move |result| drop(told.send(result)));
+        let job = effects_job(self.events.clone(), effects, move |result| drop(told.send(result)));
         self.send(Class::Effect, self.clock.now(), job);
         Box::pin(async move {
             answer
@@ -193,7 +212,7 @@ impl Effects for StateTask {
 
     fn after(&self, effects: Vec<Effect>) {
         if !effects.is_empty() {
-            let job = self.effects_job(effects, |_| ());
+            let job = effects_job(self.events.clone(), effects, |_| ());
             self.send(Class::Effect, self.clock.now(), job);
         }
     }
@@ -201,12 +220,21 @@ impl Effects for StateTask {
 
 struct Worker {
     live: Live,
-    db: LiveDb,
+    waiting: Waiting,
     clock: Clock,
     install_timeout: Duration,
+    /// What is on disk, as the committer shows it.
     view: Arc<ArcSwap<Installs>>,
-    depth: Arc<AtomicUsize>,
     events: Arc<dyn Events>,
+    /// What is written next.
+    next: Batch,
+    /// How `next` is taken back.
+    undo: Vec<LiveRow>,
+    /// How what is being written is taken back; none while nothing is.
+    writing: Option<Vec<LiveRow>>,
+    batches: Sender<Batch>,
+    /// The sightings that were shown last.
+    shown: imbl::OrdMap<Ipv4Addr, Sighting>,
     ticked: Timestamp,
     swept: Timestamp,
     /// Wakes the thread that moves the WAL into the database, so that nobody here waits for it.
@@ -216,87 +244,130 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, jobs: &Receiver<Queued>) {
+    /// Works until nobody can ask any more and all is written, or the writer is dead.
+    fn run(mut self, messages: &Receiver<Message>, writer: &JoinHandle<()>) {
+        let mut closing = false;
         loop {
-            let first = match jobs.recv_timeout(TICK) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
+            if closing && self.waiting.is_empty() && self.writing.is_none() && self.has_nothing_to_write() {
+                return;
+            }
+            let first = if self.waiting.is_empty() || self.is_full() {
+                match messages.recv_timeout(TICK) {
+                    Ok(message) => Some(message),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            } else {
+                None
             };
-            let batch: Vec<Queued> = first
-                .into_iter()
-                .chain(jobs.try_iter().take(BATCH.saturating_sub(1)))
-                .collect();
-            self.depth.fetch_sub(batch.len(), Ordering::Relaxed);
-            self.work(batch);
+            for message in first.into_iter().chain(messages.try_iter()) {
+                match message {
+                    Message::Job(queued) => self.waiting.put(queued),
+                    Message::Written(outcome) => self.settle(outcome),
+                    Message::Close => closing = true,
+                }
+            }
+            self.work();
             let now = self.clock.now();
             if now.since(self.ticked) >= TICK {
                 self.ticked = now;
                 self.tick(now);
+                if writer.is_finished() {
+                    return;
+                }
             }
+            self.hand_over();
         }
-        self.db.checkpoint();
     }
 
-    fn work(&mut self, batch: Vec<Queued>) {
-        let before = self.live.installs.clone();
-        let mut rows: Vec<LiveRow> = Vec::new();
-        let mut undo: Vec<LiveRow> = Vec::new();
-        let mut waiting: Vec<Then> = Vec::new();
-        for queued in batch {
+    /// True when no more answers may wait for one transaction.
+    const fn is_full(&self) -> bool {
+        self.next.waiting.len() >= BATCH
+    }
+
+    fn has_nothing_to_write(&self) -> bool {
+        self.next.is_empty() && self.shown.ptr_eq(&self.live.installs.sightings)
+    }
+
+    /// Everything that was begun, and then a few DISCOVERs.
+    fn work(&mut self) {
+        while !self.is_full() {
             let now = self.clock.now();
-            if queued.class != Class::Effect && now.since(queued.received) > STALE {
-                continue;
-            }
-            let before_job = self.live.read_only.then(|| self.live.installs.clone());
-            let commit = (queued.job)(&mut self.live, now);
-            let writes = !commit.rows.is_empty();
-            if queued.class == Class::Discover && !writes {
-                // An OFFER promises nothing that must survive. An ACK without rows repeats one whose row may be in this batch: it waits.
-                (commit.then)(Ok(()));
-                continue;
-            }
-            match before_job {
-                // While the disk fails, one job's row must not spoil the answers of others, which ask for none.
-                Some(installs) if writes => {
-                    self.take_back(installs, commit.undo);
-                    (commit.then)(Err(NotDurable("the disk still fails".into())));
-                    continue;
-                }
-                _ => {}
-            }
-            rows.extend(commit.rows);
-            undo.extend(commit.undo);
-            waiting.push(commit.then);
+            let Some(job) = self.waiting.next_begun(now) else { break };
+            self.run_job(job, now, false);
         }
-        let result = self.store(&rows);
-        match &result {
-            Ok(()) => {
-                let now = self.clock.now();
-                for row in &rows {
-                    match row {
-                        LiveRow::Lease(lease) => hold(&mut self.live.installs, lease, now),
-                        LiveRow::LeaseGone(address) => drop(self.live.installs.holders.remove(address)),
-                        LiveRow::Installation(_) => (),
-                    }
-                }
-            }
-            Err(_) => self.take_back(before, undo),
-        }
-        self.publish();
-        for then in waiting {
-            then(result.clone());
+        // What was begun is written while DISCOVERs are answered.
+        self.hand_over();
+        for _ in 0..SLICE {
+            let now = self.clock.now();
+            let Some(job) = self.waiting.next_discover(now) else {
+                break;
+            };
+            self.run_job(job, now, true);
         }
     }
 
-    fn publish(&self) {
-        self.view.store(Arc::new(self.live.installs.clone()));
+    fn run_job(&mut self, job: Job, now: Timestamp, discover: bool) {
+        let before = self.live.read_only.then(|| self.live.installs.clone());
+        let commit = job(&mut self.live, now);
+        let writes = !commit.rows.is_empty();
+        if discover && !writes {
+            // An OFFER promises nothing that must survive. An ACK without rows repeats one whose row may be on its way: it waits.
+            (commit.then)(Ok(()));
+            return;
+        }
+        if let Some(installs) = before.filter(|_| writes) {
+            // While the disk fails, one job's row must not spoil the answers of others, which ask for none.
+            self.take_back(installs, commit.undo);
+            (commit.then)(Err(NotDurable("the disk still fails".into())));
+            return;
+        }
+        self.next.rows.extend(commit.rows);
+        self.undo.extend(commit.undo);
+        self.next.waiting.push(commit.then);
+    }
+
+    /// Has the next batch written, unless one is being written.
+    fn hand_over(&mut self) {
+        if self.writing.is_some() || self.has_nothing_to_write() {
+            return;
+        }
+        self.shown = self.live.installs.sightings.clone();
+        self.written |= !self.next.rows.is_empty();
+        self.writing = Some(std::mem::take(&mut self.undo));
+        let batch = Batch {
+            sightings: self.shown.clone(),
+            ..std::mem::take(&mut self.next)
+        };
+        // A writer that is dead is found by the tick.
+        drop(self.batches.send(batch));
+    }
+
+    /// Takes note of what came of the batch that was being written.
+    fn settle(&mut self, outcome: Outcome) {
+        let undo = self.writing.take().unwrap_or_default();
+        if let Outcome::Rows(Err(error)) = &outcome {
+            // What was worked out meanwhile stands on what is not on disk, so it goes too, and it goes first.
+            let later = std::mem::take(&mut self.next);
+            let undo = undo.into_iter().chain(std::mem::take(&mut self.undo)).collect();
+            let stored = self.view.load_full();
+            self.take_back((*stored).clone(), undo);
+            self.judge(Err(error.clone()));
+            for then in later.waiting {
+                then(Err(error.clone()));
+            }
+            return;
+        }
+        match outcome {
+            Outcome::Rows(result) | Outcome::Probe(result) => self.judge(result),
+            Outcome::Nothing => {}
+        }
     }
 
     /// Makes memory say again what the disk says. Sightings are memory's own and stay.
     fn take_back(&mut self, installs: Installs, undo: Vec<LiveRow>) {
         let sightings = std::mem::take(&mut self.live.installs.sightings);
-        self.live.installs = installs;
+        self.live.installs = without_holders(installs);
         self.live.installs.sightings = sightings;
         for row in undo.into_iter().rev() {
             match row {
@@ -307,32 +378,18 @@ impl Worker {
         }
     }
 
-    fn store(&mut self, rows: &[LiveRow]) -> Result<(), NotDurable> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.written = true;
-        let rows: Vec<&LiveRow> = rows.iter().collect();
-        let result = self.db.write(&rows);
-        self.judge(result)
-    }
-
     /// Tells the admin once that the disk fails, and once that it works again.
-    fn judge(&mut self, result: Result<(), StoreError>) -> Result<(), NotDurable> {
+    fn judge(&mut self, result: Result<(), NotDurable>) {
         match result {
             Ok(()) => {
                 if std::mem::take(&mut self.live.read_only) {
                     self.events.emit(bare(self.clock.now(), What::StoreRecovered));
                 }
-                Ok(())
             }
-            Err(error) => {
-                let error = error.to_string();
+            Err(NotDurable(error)) => {
                 if !std::mem::replace(&mut self.live.read_only, true) {
-                    self.events
-                        .emit(bare(self.clock.now(), What::StoreFailed { error: error.clone() }));
+                    self.events.emit(bare(self.clock.now(), What::StoreFailed { error }));
                 }
-                Err(NotDurable(error))
             }
         }
     }
@@ -342,10 +399,7 @@ impl Worker {
             // A checkpoint that still runs will find these pages too, or the next one does.
             let _still_at_it = self.wrote.try_send(());
         }
-        if self.live.read_only {
-            let result = self.db.probe(now);
-            drop(self.judge(result));
-        }
+        self.next.probe = self.live.read_only;
         let old: Vec<_> = self
             .live
             .installs
@@ -362,21 +416,14 @@ impl Worker {
             self.swept = now;
             self.sweep(now);
         }
-        self.publish();
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        let ended: Vec<_> = self
-            .live
-            .installs
-            .holders
-            .keys()
-            .filter(|address| self.live.leases.holder(**address, now).is_none())
-            .copied()
+        let shown = self.view.load_full();
+        let ended = shown.holders.keys().copied();
+        self.next.ended = ended
+            .filter(|address| self.live.leases.holder(*address, now).is_none())
             .collect();
-        for address in ended {
-            self.live.installs.holders.remove(&address);
-        }
         let silent: Vec<Arc<Installation>> = self
             .live
             .installs
@@ -390,24 +437,46 @@ impl Worker {
                 arm: arm_of(&seen),
                 input: Input::Silent(now.since(seen.heard_at)),
             };
-            let before = self.live.installs.clone();
-            let Applied { rows, events, .. } = apply(
-                &mut self.live,
-                &[Effect::Install {
-                    when: When::Before,
-                    act,
-                }],
-                now,
-            );
-            match self.store(&rows) {
-                Ok(()) => {
-                    self.publish();
-                    events.into_iter().for_each(|event| self.events.emit(event));
-                }
-                Err(_) => self.take_back(before, Vec::new()),
-            }
+            let effect = Effect::Install {
+                when: When::Before,
+                act,
+            };
+            let job = effects_job(self.events.clone(), vec![effect], |_| ());
+            self.run_job(job, now, false);
         }
     }
+}
+
+/// What works on leases and installations; who holds an address is the read view's alone.
+fn without_holders(mut installs: Installs) -> Installs {
+    installs.holders = imbl::OrdMap::new();
+    installs
+}
+
+/// A job that applies `effects` and calls `done`.
+fn effects_job(
+    sink: Arc<dyn Events>,
+    effects: Vec<Effect>,
+    done: impl FnOnce(Result<(), NotDurable>) + Send + 'static,
+) -> Job {
+    Box::new(move |live, now| {
+        let Applied { rows, events, refused } = apply(live, &effects, now);
+        let then: Then = Box::new(move |result| {
+            if result.is_ok() {
+                events.into_iter().for_each(|event| sink.emit(event));
+            }
+            done(match refused {
+                Some(why) => result.and(Err(NotDurable(why))),
+                None => result,
+            });
+        });
+        // Installations are persistent values: the worker puts those of the disk back.
+        Commit {
+            rows,
+            undo: Vec::new(),
+            then,
+        }
+    })
 }
 
 /// An arming as far as the installation remembers it: enough for the watchdog, whose input needs no more than the id.
@@ -421,14 +490,6 @@ fn arm_of(seen: &Installation) -> crate::model::Arm {
     }
 }
 
-fn hold(installs: &mut Installs, lease: &Lease, now: Timestamp) {
-    if lease.state == LeaseState::Active && lease.expires > now {
-        installs.holders.insert(lease.address, lease.mac);
-    } else {
-        installs.holders.remove(&lease.address);
-    }
-}
-
 fn bare(at: Timestamp, what: What) -> Event {
     Event {
         at,
@@ -436,106 +497,5 @@ fn bare(at: Timestamp, what: What) -> Event {
         system: None,
         peer: None,
         what,
-    }
-}
-
-/// What effects come to.
-#[derive(Default)]
-struct Applied {
-    /// The rows to write.
-    rows: Vec<LiveRow>,
-    /// The events to tell once they are written.
-    events: Vec<Event>,
-    /// Why the reply must not leave: the installation has moved on since it was decided.
-    refused: Option<String>,
-}
-
-/// Applies effects to the live state.
-fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> Applied {
-    let Applied {
-        mut rows,
-        mut events,
-        mut refused,
-    } = Applied::default();
-    for effect in effects {
-        match effect {
-            Effect::Seen {
-                mac,
-                address,
-                firmware,
-                loader,
-            } => {
-                let seen = Sighting {
-                    mac: *mac,
-                    firmware: *firmware,
-                    loader: *loader,
-                    at: now,
-                };
-                live.installs.saw(*address, seen);
-            }
-            Effect::Install { when, act } => {
-                let before = live.installs.by_system.get(&act.arm.system).cloned();
-                let Some(after) = step(&act.arm, before.as_deref(), &act.input, now) else {
-                    if act.input.opens() {
-                        let state = before.map_or(State::Idle, |before| before.state);
-                        refused = Some(format!("{} is {state} by now", act.arm.system));
-                    }
-                    continue;
-                };
-                if before
-                    .as_deref()
-                    .is_some_and(|before| only_heard_again(before, &after, &act.input))
-                {
-                    continue;
-                }
-                let new_attempt =
-                    before.is_none_or(|before| before.arm != after.arm || before.attempts != after.attempts);
-                if let Some(what) = told(&after, &act.input, *when, new_attempt) {
-                    events.push(Event {
-                        at: now,
-                        mac: after.mac,
-                        system: Some(after.system.clone()),
-                        peer: after.bound.map(Into::into),
-                        what,
-                    });
-                }
-                live.installs.put(after.clone());
-                rows.push(LiveRow::Installation(Box::new(after)));
-            }
-        }
-    }
-    Applied { rows, events, refused }
-}
-
-/// True when all that is new is that something was heard a moment later. Installers fetch a kernel in pieces and packages by the
-/// hundred; each is no row. The watchdog counts in minutes.
-fn only_heard_again(before: &Installation, after: &Installation, input: &Input) -> bool {
-    let same = Installation {
-        heard_at: before.heard_at,
-        ..after.clone()
-    };
-    matches!(input, Input::Reached(_) | Input::AnswersFetched)
-        && same == *before
-        && after.heard_at.since(before.heard_at) < HEARD
-}
-
-/// The event that a transition is worth. A reported stage is told by who took the report, with its details.
-fn told(after: &Installation, input: &Input, when: When, new_attempt: bool) -> Option<What> {
-    let reason = || after.reason.clone().unwrap_or_default();
-    match input {
-        Input::Launch { address, .. } => new_attempt.then_some(What::Claimed {
-            address: *address,
-            attempt: after.attempts,
-        }),
-        Input::Done => Some(What::Installed),
-        Input::Reached(Stage::Booted) if after.state == State::Installed => Some(What::BootedFromDisk),
-        Input::Reached(stage) if when == When::After => Some(What::Stage {
-            stage: stage.to_string(),
-            detail: None,
-            reported: false,
-        }),
-        Input::Reached(_) | Input::AnswersFetched => None,
-        Input::Failed(_) | Input::Silent(_) => Some(What::Failed { reason: reason() }),
-        Input::BootedAgain => Some(What::Held { reason: reason() }),
     }
 }
