@@ -26,6 +26,11 @@ const FOLLOW: usize = 4096;
 const WAITING: usize = 4096;
 /// Events that may wait to be logged. Past it only warnings and errors are kept; the rest is counted as dropped.
 const FRESH: usize = 65_536;
+/// How long events gather before they are logged. A line a moment later is no worse, and a thread that is woken for each costs as much as
+/// the packets that they are about.
+const GATHER: Duration = Duration::from_millis(10);
+/// Events that are put into the rings at once, before whoever reads them has a turn.
+const AT_ONCE: usize = 256;
 /// A boot of which nothing was heard for so long is stored as it is.
 const SILENCE: Duration = Duration::from_secs(300);
 /// Largest sum of the stored stories, in bytes.
@@ -63,12 +68,19 @@ impl Inner {
     fn catch_up(&self) {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
-        for event in fresh {
-            log(&event);
+        if fresh.is_empty() {
+            return;
+        }
+        super::log::together(|| fresh.iter().for_each(|event| log(event)));
+        let mut fresh = fresh.into_iter();
+        while fresh.len() > 0 {
             let mut kept = self.lock();
-            let ended = kept.rings.push(event);
-            let room = WAITING.saturating_sub(kept.waiting.len());
-            if self.stores {
+            for event in fresh.by_ref().take(AT_ONCE) {
+                let ended = kept.rings.push(event);
+                if !self.stores || ended.is_empty() {
+                    continue;
+                }
+                let room = WAITING.saturating_sub(kept.waiting.len());
                 let lost = ended.len().saturating_sub(room);
                 kept.waiting.extend(ended.into_iter().take(room));
                 if lost > 0 {
@@ -227,6 +239,7 @@ fn start_scribe(inner: Arc<Inner>) -> Option<SyncSender<()>> {
     let (scribe, woken) = sync_channel::<()>(1);
     let write = move || {
         while woken.recv().is_ok() {
+            std::thread::sleep(GATHER);
             inner.catch_up();
         }
     };
@@ -240,18 +253,19 @@ fn start_scribe(inner: Arc<Inner>) -> Option<SyncSender<()>> {
 
 /// One line for one event.
 fn log(event: &Event) {
-    let machine = match (&event.system, event.mac, event.peer) {
+    let machine = || match (&event.system, event.mac, event.peer) {
         (Some(name), ..) => name.to_string(),
         (None, Some(mac), _) => mac.to_string(),
         (None, None, Some(peer)) => peer.to_string(),
         (None, None, None) => String::new(),
     };
     let code = event.code();
+    // What the filter leaves out is not even put into words.
     match event.level() {
-        Level::Debug => tracing::debug!(target: "cordwainer::event", code, machine, "{}", event.what),
-        Level::Info => tracing::info!(target: "cordwainer::event", code, machine, "{}", event.what),
-        Level::Warn => tracing::warn!(target: "cordwainer::event", code, machine, "{}", event.what),
-        Level::Error => tracing::error!(target: "cordwainer::event", code, machine, "{}", event.what),
+        Level::Debug => tracing::debug!(target: "cordwainer::event", code, machine = machine(), "{}", event.what),
+        Level::Info => tracing::info!(target: "cordwainer::event", code, machine = machine(), "{}", event.what),
+        Level::Warn => tracing::warn!(target: "cordwainer::event", code, machine = machine(), "{}", event.what),
+        Level::Error => tracing::error!(target: "cordwainer::event", code, machine = machine(), "{}", event.what),
     }
 }
 
