@@ -7,7 +7,7 @@ use super::print::with;
 use super::{args, link, object, preview};
 use crate::boot::{World, missing_file};
 use crate::install;
-use crate::inventory::{Change, Refused, edit_all};
+use crate::inventory::{Change, Inventory, Refused, Row, RowChange, edit_all, systems_about};
 use crate::model::{Arm, ArmId, Kind, Name, Span, State};
 use crate::render;
 use serde_json::json;
@@ -38,7 +38,7 @@ pub(super) fn arm(options: &args::Arm, desk: &Desk) -> Result<Ended, Failure> {
 
 pub(super) fn disarm(name: &str, desk: &Desk) -> Result<Ended, Failure> {
     let name = object::named(name)?;
-    let inventory = desk.inventory()?;
+    let inventory = desk.inventory_about(Kind::System, name.as_str())?;
     if inventory.system(name.as_str()).is_none() {
         return Err(object::unknown(&inventory, Kind::System, name.as_str()));
     }
@@ -63,8 +63,24 @@ pub(super) fn with_changes(desk: &Desk, changes: Vec<Change>, name: &Name, wish:
     })
 }
 
+/// The inventory as far as arming `name` after these changes needs it.
+fn known(desk: &Desk, changes: &[Change], name: &Name) -> Result<Inventory, Failure> {
+    if let Some(mut systems) = systems_about(changes) {
+        systems.insert(name.clone());
+        let some = desk.inventory_of(&systems)?;
+        let puts = |row: &RowChange| matches!(row, RowChange::Put(Row::System(system)) if system.name == *name);
+        if edit_all(&some, changes.to_vec())
+            .is_ok_and(|rows| some.system(name.as_str()).is_some() || rows.iter().any(puts))
+        {
+            return Ok(some);
+        }
+    }
+    // Who is refused is told the nearest name, which may be any.
+    desk.inventory()
+}
+
 fn armed_with(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
-    let before = desk.inventory()?;
+    let before = known(desk, &changes, name)?;
     let mut after = before.clone();
     for row in edit_all(&before, changes.clone())? {
         after.apply(row);

@@ -8,12 +8,13 @@ use super::{host, link};
 use crate::assets::Assets;
 use crate::boot::World;
 use crate::install::{Installs, ServerKey};
-use crate::inventory::{Change, Inventory, Row, RowChange, edit_all};
+use crate::inventory::{Change, Inventory, Row, RowChange, edit_all, systems_about};
 use crate::model::{Kind, LeaseState, Name, Timestamp};
-use crate::store::{Folder, InventoryDb, LiveDb, LiveRows, clock};
+use crate::store::{Folder, InventoryDb, LiveDb, LiveRows, StoreError, clock};
 use nix::unistd::{User, getuid};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows that a message names before it only counts.
@@ -164,6 +165,28 @@ impl Desk {
         Ok(inventory)
     }
 
+    /// The inventory as far as these systems go: every distro and profile, and of systems and armings those named.
+    pub(super) fn inventory_of(&self, systems: &BTreeSet<Name>) -> Result<Inventory, Failure> {
+        let mut inventory = if self.has_state()? {
+            InventoryDb::open(&self.folder()?)?.load_some(systems)?
+        } else {
+            Inventory::default()
+        };
+        inventory.defaults = Arc::new(self.settings.config.defaults.clone());
+        Ok(inventory)
+    }
+
+    /// The inventory as far as this object needs it; all of it where there is no such object, so that the nearest can be named.
+    pub(super) fn inventory_about(&self, kind: Kind, name: &str) -> Result<Inventory, Failure> {
+        let system = name.parse().ok().filter(|_| kind == Kind::System);
+        let some = self.inventory_of(&system.into_iter().collect())?;
+        if some.row(kind, name).is_some() {
+            Ok(some)
+        } else {
+            self.inventory()
+        }
+    }
+
     /// Installations and leases as the daemon last stored them. What cannot be read is said once and counts as nothing.
     pub(super) fn installs(&self) -> Arc<Installs> {
         Arc::clone(self.live.get_or_init(|| Arc::new(self.read_live())))
@@ -217,8 +240,16 @@ impl Desk {
     pub(super) fn apply(&self, changes: Vec<Change>) -> Result<Applied, Failure> {
         let folder = self.folder()?;
         let mut db = InventoryDb::open(&folder)?;
-        let (before, _) = db.load()?;
-        let committed = db.commit(|inventory| edit_all(inventory, changes))?;
+        let light = systems_about(&changes)
+            .map(|systems| db.commit_some(&systems, |inventory| edit_all(inventory, changes.clone())));
+        let (committed, before) = match light {
+            // Who is refused is told the nearest name, which may be any.
+            None | Some(Err(StoreError::Refused(_))) => {
+                let (before, _) = db.load()?;
+                (db.commit(|inventory| edit_all(inventory, changes))?, before)
+            }
+            Some(done) => done?,
+        };
         let served = if link::serves(&self.settings.config.state, committed.version) {
             Served::Live
         } else {

@@ -102,7 +102,7 @@ fn store<K: OfKind>(desk: &Desk, mut changes: Vec<Change>, name: &Name, fields: 
     match fields.netboot {
         Some(true) => arm::with_changes(desk, changes, name, &arm::Wish::default()),
         Some(false) => {
-            let inventory = desk.inventory()?;
+            let inventory = desk.inventory_about(Kind::System, name.as_str())?;
             if inventory.arm(name.as_str()).is_some() {
                 changes.push(Change::Disarm { system: name.clone() });
             } else if changes.is_empty() && inventory.system(name.as_str()).is_none() {
@@ -172,7 +172,10 @@ fn rows(kind: Kind, which: Option<&str>, inventory: &Inventory) -> Result<Vec<Ro
 }
 
 fn report(kind: Kind, which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> {
-    let inventory = desk.inventory()?;
+    let inventory = match which.get() {
+        Some(name) => desk.inventory_about(kind, name)?,
+        None => desk.inventory()?,
+    };
     let rows = rows(kind, which.get(), &inventory)?;
     if desk.printer.json {
         let all: Vec<Value> = rows.iter().map(|row| as_json(row, &inventory, desk)).collect();
@@ -303,8 +306,8 @@ fn find<K: OfKind>(options: &Find<K>, desk: &Desk) -> Result<Ended, Failure> {
 }
 
 fn dumpvars(kind: Kind, which: &Named, desk: &Desk) -> Result<Ended, Failure> {
-    let inventory = desk.inventory()?;
     let name = which.get();
+    let inventory = desk.inventory_about(kind, name)?;
     let variables: Vec<(String, Value)> = if kind == Kind::Distro {
         let row = inventory
             .row(kind, name)

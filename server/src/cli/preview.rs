@@ -48,7 +48,7 @@ pub(super) fn variables(answer: &AnswerFile, world: &World) -> Vec<(String, Valu
 
 /// `get-autoinstall`: what the installer would fetch.
 pub(super) fn get_autoinstall(kind: Kind, name: &str, desk: &Desk) -> Result<Ended, Failure> {
-    let world = desk.world(desk.inventory()?)?;
+    let world = desk.world(desk.inventory_about(kind, name)?)?;
     let resolved = resolve(kind, name, &world.inventory)?;
     let Some(answer) = answer(&world, resolved) else {
         return Err(no_template(kind, name));

@@ -2,6 +2,7 @@
 //!
 //! Pure. Readers hold an `Arc<Inventory>`; a change makes a new one that shares all it did not touch.
 
+mod about;
 mod check;
 pub mod document;
 mod edit;
@@ -11,6 +12,7 @@ mod plan;
 mod resolve;
 mod value;
 
+pub use about::systems_about;
 pub use check::{Claim, claims, nearest};
 pub use edit::{Assignment, Change, Refused, RowChange, edit, edit_all};
 pub use fields::{FieldDoc, FieldValue, Shape, field, field_docs, field_values};

@@ -10,8 +10,8 @@ use crate::inventory::{Claim, Inventory, Refused, Row, RowChange, claims};
 use crate::model::{Arm, Distro, Kind, Name, Profile, System};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Armings lie among the objects as a kind of their own: one query finds everything that is newer.
@@ -140,10 +140,7 @@ impl InventoryDb {
             });
         }
         let version = fresh.version.saturating_add(1);
-        write(&transaction, &inventory, &rows, version).map_err(|wrong| match wrong {
-            Wrong::Sql(error) => sql(error),
-            Wrong::Claimed(refused) => refused.into(),
-        })?;
+        write(&transaction, &inventory, &rows, version).map_err(|wrong| wrong.told(&self.path))?;
         transaction.commit().map_err(&sql)?;
         // A restore may have put another file in its place meanwhile.
         self.in_place()?;
@@ -152,6 +149,42 @@ impl InventoryDb {
         }
         self.known = Some((inventory, version));
         Ok(Committed { version, rows })
+    }
+
+    /// The inventory as far as `systems` goes: every distro and profile, and of systems and armings those named. Its defaults are empty.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or one of these rows is damaged.
+    pub fn load_some(&mut self, systems: &BTreeSet<Name>) -> Result<Inventory, StoreError> {
+        let transaction = self.connection.transaction().map_err(StoreError::sql(&self.path))?;
+        some(&transaction, &self.path, systems)
+    }
+
+    /// [`InventoryDb::commit`] for a change that is about `systems` only: `judge` sees what [`InventoryDb::load_some`] gives, and gets it
+    /// back in the answer as it was before. A claim that another system has is found by the table of claims.
+    ///
+    /// # Errors
+    /// As for [`InventoryDb::commit`].
+    pub fn commit_some(
+        &mut self,
+        systems: &BTreeSet<Name>,
+        judge: impl FnOnce(&Inventory) -> Result<Vec<RowChange>, Refused>,
+    ) -> Result<(Committed, Inventory), StoreError> {
+        let sql = StoreError::sql(&self.path);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(&sql)?;
+        let before = some(&transaction, &self.path, systems)?;
+        let version = version_of(&transaction).map_err(&sql)?;
+        let rows = judge(&before)?;
+        if rows.is_empty() {
+            return Ok((Committed { version, rows }, before));
+        }
+        let version = version.saturating_add(1);
+        write(&transaction, &before, &rows, version).map_err(|wrong| wrong.told(&self.path))?;
+        transaction.commit().map_err(&sql)?;
+        Ok((Committed { version, rows }, before))
     }
 
     /// What is newer than `since`, or nothing. Costs about a microsecond when no other process has written.
@@ -218,7 +251,7 @@ impl InventoryDb {
 
 fn newer(
     connection: &mut Connection,
-    path: &std::path::Path,
+    path: &Path,
     since: u64,
     damaged: &mut Option<Vec<String>>,
 ) -> Result<Polled, StoreError> {
@@ -230,7 +263,7 @@ fn newer(
 /// are taken out: what they said before may no longer hold, least of all an arming.
 fn rows_since(
     transaction: &Transaction<'_>,
-    path: &std::path::Path,
+    path: &Path,
     since: u64,
     damaged: &mut Option<Vec<String>>,
 ) -> Result<Polled, StoreError> {
@@ -240,36 +273,88 @@ fn rows_since(
     if version <= since {
         return Ok(Polled { rows, version });
     }
-    // From the start nothing is known that a tombstone could take out.
-    let mut query = transaction
-        .prepare_cached("SELECT kind, name, body, sum FROM objects WHERE version > ?1 AND (?1 > 0 OR body IS NOT NULL)")
-        .map_err(&sql)?;
-    let mut found = query.query([stored(since)]).map_err(&sql)?;
     let mut words = Words::default();
-    while let Some(row) = found.next().map_err(&sql)? {
-        let text = |index| row.get_ref(index)?.as_str().map_err(Into::into);
-        let (kind, name): (&str, &str) = (text(0).map_err(&sql)?, text(1).map_err(&sql)?);
-        let body = row
-            .get_ref(2)
-            .and_then(|value| Ok(value.as_str_or_null()?))
-            .map_err(&sql)?;
-        let sum: i64 = row.get(3).map_err(&sql)?;
-        match (read(kind, name, body, sum, &mut words), damaged.as_mut()) {
-            (Ok(change), _) => rows.push(change),
-            (Err(why), Some(damaged)) => {
-                damaged.push(format!("{} {}: {why}", kind.escape_debug(), name.escape_debug()));
-                rows.extend(gone(kind, name));
-            }
-            (Err(why), None) => {
-                return Err(StoreError::BadRow {
-                    path: path.to_owned(),
-                    row: format!("{} {}", kind.escape_debug(), name.escape_debug()),
-                    why,
-                });
-            }
-        }
+    let mut take = |row: &rusqlite::Row<'_>| {
+        rows.extend(change_of(row, path, &mut words, damaged)?);
+        Ok(())
+    };
+    if since == 0 {
+        // Nothing is known that a tombstone could take out, and the table as it lies is read faster than by its versions.
+        let all = "SELECT kind, name, body, sum FROM objects WHERE body IS NOT NULL";
+        each(transaction, path, all, [], &mut take)?;
+    } else {
+        let newer = "SELECT kind, name, body, sum FROM objects WHERE version > ?1";
+        each(transaction, path, newer, [stored(since)], &mut take)?;
     }
     Ok(Polled { rows, version })
+}
+
+/// Every distro and profile, and what is about `systems`.
+fn some(transaction: &Transaction<'_>, path: &Path, systems: &BTreeSet<Name>) -> Result<Inventory, StoreError> {
+    let mut inventory = Inventory::default();
+    let mut words = Words::default();
+    let mut take = |row: &rusqlite::Row<'_>| {
+        let change = change_of(row, path, &mut words, &mut None)?;
+        change.into_iter().for_each(|change| inventory.apply(change));
+        Ok(())
+    };
+    let of_kind = "SELECT kind, name, body, sum FROM objects WHERE kind = ?1 AND body IS NOT NULL";
+    for kind in [Kind::Distro, Kind::Profile] {
+        each(transaction, path, of_kind, [kind.as_str()], &mut take)?;
+    }
+    let named = "SELECT kind, name, body, sum FROM objects WHERE kind = ?1 AND name = ?2 AND body IS NOT NULL";
+    for system in systems {
+        for kind in [Kind::System.as_str(), ARM] {
+            each(transaction, path, named, [kind, system.as_str()], &mut take)?;
+        }
+    }
+    Ok(inventory)
+}
+
+/// Gives each row of a query on.
+fn each(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    query: &str,
+    parameters: impl rusqlite::Params,
+    take: &mut dyn FnMut(&rusqlite::Row<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let sql = StoreError::sql(path);
+    let mut query = transaction.prepare_cached(query).map_err(&sql)?;
+    let mut found = query.query(parameters).map_err(&sql)?;
+    while let Some(row) = found.next().map_err(&sql)? {
+        take(row)?;
+    }
+    Ok(())
+}
+
+/// What a row of kind, name, body and sum says. A damaged one goes to `damaged` if it is there, and is taken out.
+fn change_of(
+    row: &rusqlite::Row<'_>,
+    path: &Path,
+    words: &mut Words,
+    damaged: &mut Option<Vec<String>>,
+) -> Result<Option<RowChange>, StoreError> {
+    let sql = StoreError::sql(path);
+    let text = |index| row.get_ref(index)?.as_str().map_err(Into::into);
+    let (kind, name): (&str, &str) = (text(0).map_err(&sql)?, text(1).map_err(&sql)?);
+    let body = row
+        .get_ref(2)
+        .and_then(|value| Ok(value.as_str_or_null()?))
+        .map_err(&sql)?;
+    let sum: i64 = row.get(3).map_err(&sql)?;
+    match (read(kind, name, body, sum, words), damaged.as_mut()) {
+        (Ok(change), _) => Ok(Some(change)),
+        (Err(why), Some(damaged)) => {
+            damaged.push(format!("{} {}: {why}", kind.escape_debug(), name.escape_debug()));
+            Ok(gone(kind, name))
+        }
+        (Err(why), None) => Err(StoreError::BadRow {
+            path: path.to_owned(),
+            row: format!("{} {}", kind.escape_debug(), name.escape_debug()),
+            why,
+        }),
+    }
 }
 
 fn version_of(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
@@ -353,6 +438,15 @@ fn row_sum(kind: &str, name: &str, body: Option<&str>) -> u32 {
 enum Wrong {
     Sql(rusqlite::Error),
     Claimed(Refused),
+}
+
+impl Wrong {
+    fn told(self, path: &Path) -> StoreError {
+        match self {
+            Self::Sql(error) => StoreError::sql(path)(error),
+            Self::Claimed(refused) => refused.into(),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Wrong {
@@ -440,7 +534,7 @@ fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
 }
 
 /// Withdraws every arming of a database that is about to come back from a backup, and says of which systems.
-pub(super) fn disarm_all(path: &std::path::Path) -> Result<Vec<Name>, StoreError> {
+pub(super) fn disarm_all(path: &Path) -> Result<Vec<Name>, StoreError> {
     let sql = StoreError::sql(path);
     let mut connection = Connection::open(path).map_err(&sql)?;
     let transaction = connection.transaction().map_err(&sql)?;
