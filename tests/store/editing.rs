@@ -283,3 +283,90 @@ fn damage_is_named_with_its_remedy() {
         assert!(error.contains("restore"), "{error}");
     }
 }
+
+#[test]
+fn a_change_that_knows_what_it_is_about_is_judged_as_by_who_knows_all() {
+    let (_dir, folder) = state();
+    let mut db = InventoryDb::open(&folder).unwrap();
+    ground(&mut db);
+    let fields = |number: u8| {
+        [
+            ("profile", "p".to_owned()),
+            ("mac", format!("02:00:00:00:00:{number:02x}")),
+            ("ip", format!("192.0.2.{number}")),
+        ]
+    };
+    for number in 1..=3 {
+        let fields = fields(number);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(field, text)| (*field, text.as_str())).collect();
+        db.commit(judged(add(Kind::System, &format!("s{number}"), &fields)))
+            .unwrap();
+    }
+    let name = |text: &str| text.parse::<cordwainer::model::Name>().unwrap();
+    let system = |name: &str| Change::Remove {
+        kind: Kind::System,
+        name: name.parse().unwrap(),
+        recursive: false,
+    };
+    let changes = [
+        set("s1", "comment", "by itself"),
+        set("s1", "mac", "02:00:00:00:00:02"),
+        set("s9", "comment", "nobody"),
+        add(Kind::System, "s1", &[("profile", "p")]),
+        add(Kind::System, "s4", &[("profile", "q")]),
+        add(Kind::System, "s4", &[("profile", "p"), ("ip", "192.0.2.3")]),
+        add(Kind::System, "s4", &[("profile", "p"), ("mac", "02:00:00:00:00:04")]),
+        add(Kind::Profile, "q", &[("parent", "p")]),
+        add(Kind::Profile, "r", &[("parent", "x")]),
+        Change::Rename {
+            kind: Kind::System,
+            name: name("s2"),
+            new_name: name("s1"),
+        },
+        Change::Rename {
+            kind: Kind::System,
+            name: name("s2"),
+            new_name: name("s5"),
+        },
+        Change::Copy {
+            kind: Kind::System,
+            name: name("s3"),
+            new_name: name("s6"),
+            fields: Vec::new(),
+        },
+        system("s3"),
+        system("s3"),
+        Change::Disarm { system: name("s1") },
+    ];
+    for change in changes {
+        let systems = cordwainer::inventory::systems_about(std::slice::from_ref(&change)).unwrap();
+        let (all, version) = db.load().unwrap();
+        let expected = edit(&all, change.clone());
+        let mut other = InventoryDb::open(&folder).unwrap();
+        match (other.commit_some(&systems, judged(change.clone())), expected) {
+            (Ok((committed, before)), Ok(rows)) => {
+                assert_eq!(committed.rows, rows, "{change:?}");
+                assert_eq!(committed.version, version + u64::from(!rows.is_empty()), "{change:?}");
+                assert!(before.system_count() <= systems.len());
+                // Whoever had read all of it before reads just that.
+                let polled = db.poll(version).unwrap();
+                assert_eq!(polled.map_or(0, |polled| polled.rows.len()), rows.len(), "{change:?}");
+            }
+            (Err(light), Err(full)) => {
+                let (light, full) = (light.to_string(), full.to_string());
+                // Only the nearest name may be missing, for which all names must be known.
+                assert!(full.starts_with(&light), "{light} / {full}");
+                assert_eq!(db.load().unwrap().1, version);
+            }
+            (light, full) => panic!("{change:?}: {light:?} / {full:?}"),
+        }
+    }
+    assert!(
+        cordwainer::inventory::systems_about(&[Change::Remove {
+            kind: Kind::Profile,
+            name: name("p"),
+            recursive: true,
+        }])
+        .is_none()
+    );
+}
