@@ -24,6 +24,8 @@ pub(super) struct Schema {
     pub(super) file: &'static str,
     /// SQLite's `application_id`, which tells our files from others.
     pub(super) application: i32,
+    /// Bytes of a page, of a file that is made anew. Each transaction writes every page that it touches whole.
+    pub(super) page: u32,
     /// Step n leads from schema n to n + 1. A step that was released is never changed.
     pub(super) steps: &'static [&'static str],
 }
@@ -126,6 +128,7 @@ fn create(path: &Path, schema: &Schema) -> Result<(), StoreError> {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
         )?;
+        connection.pragma_update(None, "page_size", schema.page)?;
         connection.pragma_update(None, "application_id", schema.application)?;
         advance(&mut connection, schema, 0)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -336,11 +339,13 @@ mod tests {
     const OLD: Schema = Schema {
         file: "t.db",
         application: 7,
+        page: 4096,
         steps: &["CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);"],
     };
     const NEW: Schema = Schema {
         file: "t.db",
         application: 7,
+        page: 4096,
         steps: &[
             "CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);",
             "ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 5;",

@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub(super) const SCHEMA: Schema = Schema {
     file: "inventory.db",
     application: 0x4377_496e,
+    page: 4096,
     steps: &["CREATE TABLE objects (kind TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, body TEXT, sum INTEGER NOT NULL,
          PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;
      CREATE INDEX objects_version ON objects (version);
@@ -184,6 +185,7 @@ impl InventoryDb {
         let version = version.saturating_add(1);
         write(&transaction, &before, &rows, version).map_err(|wrong| wrong.told(&self.path))?;
         transaction.commit().map_err(&sql)?;
+        self.in_place()?;
         Ok((Committed { version, rows }, before))
     }
 

@@ -13,11 +13,14 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Leases in columns, for who looks with other tools; installations as they are serialized.
 pub(super) const SCHEMA: Schema = Schema {
     file: "live.db",
     application: 0x4377_4c76,
+    // Machines get addresses all over a pool, so nearly every lease is on a page of its own.
+    page: 1024,
     steps: &[
         "CREATE TABLE leases (address INTEGER PRIMARY KEY, mac BLOB NOT NULL, client_id BLOB NOT NULL, hostname TEXT,
          granted INTEGER NOT NULL, expires INTEGER NOT NULL, state INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
@@ -25,6 +28,13 @@ pub(super) const SCHEMA: Schema = Schema {
      CREATE TABLE heartbeat (one INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;",
     ],
 };
+
+/// Pages of the log after which it is begun anew under load.
+const LONG_LOG: i64 = 131_072;
+/// How long the connection aside waits for the one that writes.
+const ASIDE: Duration = Duration::from_millis(200);
+/// KiB of pages that the daemon's connection keeps: the leases of a hundred thousand machines.
+const CACHE_KIB: i64 = 16_384;
 
 /// An open live.db.
 #[derive(Debug)]
@@ -92,15 +102,21 @@ impl LiveDb {
         Ok(db)
     }
 
-    /// A second connection to the same file, for checkpoints beside the one that writes.
+    /// A second connection to the same file, for checkpoints beside the one that writes, which makes none itself any more.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn aside(&self) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(StoreError::sql(&self.path))?;
+        let aside = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(ASIDE)?;
+            self.connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+            self.connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            Ok(connection)
+        };
         Ok(Self {
-            connection,
+            connection: aside().map_err(|source| self.wrong(source))?,
             path: self.path.clone(),
             identity: self.identity,
             handed_out: None,
@@ -213,6 +229,18 @@ impl LiveDb {
         let moved = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::debug!("checkpoint of {} put off: {error}", self.path.display());
+        }
+    }
+
+    /// The same for a file that is written to without a pause: a log that has grown long is begun anew, for which writers wait a moment.
+    pub(super) fn checkpoint_under_load(&self) {
+        let frames = |mode: &str| -> rusqlite::Result<i64> {
+            self.connection
+                .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
+        };
+        let moved = frames("PASSIVE").and_then(|log| if log > LONG_LOG { frames("RESTART") } else { Ok(log) });
         if let Err(error) = moved {
             tracing::debug!("checkpoint of {} put off: {error}", self.path.display());
         }

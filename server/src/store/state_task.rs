@@ -37,6 +37,8 @@ const BATCH: usize = 512;
 const SLICE: usize = 8;
 /// How long a boot exchange says who has an address.
 const SIGHTING: Duration = Duration::from_secs(60);
+/// Rows after which the log is moved into the database although more are being written.
+const LONG_LOG: usize = 32_768;
 /// How often the task looks for what time has ended, and whether a failing disk is back.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -117,7 +119,7 @@ impl StateTask {
         // Ends when the worker, which holds the sender, does.
         thread(
             "checkpoint",
-            Box::new(move || writes.iter().for_each(|()| aside.checkpoint())),
+            Box::new(move || writes.iter().for_each(|()| aside.checkpoint_under_load())),
         )?;
         let committer = Committer {
             db,
@@ -146,7 +148,8 @@ impl StateTask {
             ticked: now,
             swept: now,
             wrote,
-            written: false,
+            written: 0,
+            ticked_at: 0,
         };
         let state = thread(
             "state",
@@ -239,8 +242,10 @@ struct Worker {
     swept: Timestamp,
     /// Wakes the thread that moves the WAL into the database, so that nobody here waits for it.
     wrote: SyncSender<()>,
-    /// Something was written since it was last woken.
-    written: bool,
+    /// Rows written since it was last woken.
+    written: usize,
+    /// Of those, how many there were at the last tick.
+    ticked_at: usize,
 }
 
 impl Worker {
@@ -333,7 +338,7 @@ impl Worker {
             return;
         }
         self.shown = self.live.installs.sightings.clone();
-        self.written |= !self.next.rows.is_empty();
+        self.written = self.written.saturating_add(self.next.rows.len());
         self.writing = Some(std::mem::take(&mut self.undo));
         let batch = Batch {
             sightings: self.shown.clone(),
@@ -395,10 +400,14 @@ impl Worker {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        if std::mem::take(&mut self.written) {
+        // A checkpoint and a transaction that sync at once wait for each other, so it waits for a pause, or until the log is long.
+        let pauses = self.written > 0 && self.written == self.ticked_at;
+        if pauses || self.written >= LONG_LOG {
+            self.written = 0;
             // A checkpoint that still runs will find these pages too, or the next one does.
             let _still_at_it = self.wrote.try_send(());
         }
+        self.ticked_at = self.written;
         self.next.probe = self.live.read_only;
         let old: Vec<_> = self
             .live

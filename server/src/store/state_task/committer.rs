@@ -53,7 +53,8 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Writes batch after batch until there can be no more. `done` hears of each before its answers leave.
+    /// Writes batch after batch until there can be no more. `done` hears of each; of one that failed before its answers leave, so that
+    /// whoever is told asks again of a memory that is put right.
     pub(super) fn run(mut self, batches: &Receiver<Batch>, done: impl Fn(Outcome)) {
         for batch in batches {
             let outcome = self.write(&batch);
@@ -67,10 +68,14 @@ impl Committer {
             }
             self.stored.sightings = batch.sightings;
             self.view.store(Arc::new(self.stored.clone()));
-            done(outcome);
+            let mut told = Some(outcome);
+            if result.is_err() {
+                told.take().into_iter().for_each(&done);
+            }
             for then in batch.waiting {
                 then(result.clone());
             }
+            told.into_iter().for_each(&done);
         }
         self.db.checkpoint();
     }
