@@ -67,5 +67,5 @@ bench_dhcp() {
         stop "$child"
         rm -rf "$state"
     done
-    alone 'DORA/s by perfdhcp, 5000 offered' '/s' 5000 'perfdhcp of kea-admin; ours: fsync before every ACK' "$work/perfdhcp"
+    alone 'DORA/s by perfdhcp, 5000 offered' '/s' 5000 'perfdhcp of kea-admin; ours: fsync before every ACK' "$work/perfdhcp" more
 }

@@ -16,10 +16,10 @@ bench_scale() {
             stop "$child"
         done
     done
-    alone 'start with 10 systems' ms '-' 'until it serves; polled every 50 ms' "$work/start.10"
-    alone 'start with 100,000 systems' ms 1500 'until it serves; polled every 50 ms' "$work/start.100000"
+    alone 'start with 10 systems' ms '-' 'until it serves; polled every 10 ms' "$work/start.10"
+    alone 'start with 100,000 systems' ms 1500 'until it serves; polled every 10 ms' "$work/start.100000"
     alone 'memory with 10 systems' MiB 40 'resident, after an edit' "$work/rss.10"
     alone 'memory with 100,000 systems' MiB 250 'resident, after an edit' "$work/rss.100000"
     alone 'an edit with 10 systems' ms '-' 'a process of its own, until the server serves it; durable' "$work/edit.10"
-    alone 'an edit with 100,000 systems' ms '-' 'a process of its own, until the server serves it; durable' "$work/edit.100000"
+    alone 'an edit with 100,000 systems' ms 100 'a process of its own, until the server serves it; durable' "$work/edit.100000"
 }
