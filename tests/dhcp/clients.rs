@@ -25,7 +25,11 @@ pub fn generate(host: &Host, relay: &str, server: &str, rate: u32, seed: u64) ->
     child
 }
 
+/// So many there are; after the last the first comes again, as after a reboot.
+const CLIENTS: u32 = 40_000;
+
 fn client(number: u32) -> Mac {
+    let number = number % CLIENTS;
     let [a, b, c, d] = number.to_be_bytes();
     Mac::new([2, 0x77, a, b, c, d])
 }

@@ -2,6 +2,7 @@
 
 mod captures;
 mod clients;
+mod installers;
 mod kill;
 mod peers;
 mod properties;

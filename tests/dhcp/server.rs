@@ -1,10 +1,12 @@
 //! The real server as DHCP server of a test network: it can be killed and started again on the same state.
 
+use super::installers;
 use crate::lab::child::Child;
 use crate::lab::netns::{Host, Net};
-use cordwainer::inventory::{Row, RowChange};
-use cordwainer::model::{Lease, Mac};
+use cordwainer::inventory::{Change, Row, RowChange, edit_all};
+use cordwainer::model::{Kind, Lease, Mac};
 use cordwainer::store::{Folder, InventoryDb, LiveDb};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -30,6 +32,59 @@ impl Server {
         ))
     }
 
+    /// The same, with machines 1 to `count` of [`installers`] on record, ready to be armed.
+    pub fn installing(pool: &str, count: u8) -> Self {
+        let server = Self::configured(&format!(
+            "[server]\ninterfaces = [\"br0\"]\n[defaults]\nssh_authorized_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE{:A>43}\"]\n\
+             [dhcp]\nmode = \"authoritative\"\n[[subnet]]\nnetwork = \"10.77.0.0/16\"\npool = \"{pool}\"\nrouter = \"{ADDRESS}\"\n\
+             lease = \"1h\"\nrelays = [\"{RELAY}\", \"{}\"]\n",
+            "",
+            installers::RELAY
+        ));
+        let tree = server.folder.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        for file in ["vmlinuz", "initrd.img"] {
+            std::fs::write(tree.join(file), file).unwrap();
+        }
+        let add = |kind, name: &str, fields: &[(&str, &str)]| Change::Add {
+            kind,
+            name: name.parse().unwrap(),
+            fields: fields.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+        };
+        let distro = [
+            ("breed", "redhat"),
+            ("os_version", "rhel9"),
+            ("signature", "redhat"),
+            ("tree", tree.to_str().unwrap()),
+            ("kernel", "vmlinuz"),
+            ("initrd", "initrd.img"),
+        ];
+        let mut changes = vec![
+            add(Kind::Distro, "lab", &distro),
+            add(
+                Kind::Profile,
+                "lab",
+                &[("distro", "lab"), ("autoinstall", "redhat/el9.ks")],
+            ),
+        ];
+        changes.extend((1..=count).map(|number| {
+            let mac = installers::mac(number).to_string();
+            add(
+                Kind::System,
+                &installers::name(number),
+                &[("profile", "lab"), ("mac", &mac)],
+            )
+        }));
+        let mut db = InventoryDb::open(&Folder::open(&server.state()).unwrap()).unwrap();
+        db.commit(|inventory| edit_all(inventory, changes)).unwrap();
+        server
+    }
+
+    /// The configuration's file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("cordwainer.toml")
+    }
+
     /// A proxy beside another server.
     pub fn proxy() -> Self {
         Self::configured("[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"proxy\"\n")
@@ -42,7 +97,8 @@ impl Server {
         std::fs::write(loaders.join("undionly.kpxe"), "a loader").unwrap();
         let config = format!("{config}[boot]\nloader_paths = [\"{}\"]\n", loaders.display());
         std::fs::write(folder.path().join("cordwainer.toml"), config).unwrap();
-        std::fs::create_dir(folder.path().join("state")).unwrap();
+        let state = folder.path().join("state");
+        std::fs::DirBuilder::new().mode(0o700).create(state).unwrap();
         Self {
             net: Net::new(&[&format!("{ADDRESS}/16")]),
             folder,

@@ -82,6 +82,12 @@ impl Child {
         lock(&self.output.0).lines.clone()
     }
 
+    /// The lines after the first `seen`.
+    #[must_use]
+    pub fn lines_after(&self, seen: usize) -> Vec<String> {
+        lock(&self.output.0).lines.get(seen..).unwrap_or_default().to_vec()
+    }
+
     /// The next line (after the one that the last call returned) that holds `text`.
     ///
     /// # Panics
