@@ -2,6 +2,7 @@
 
 mod captures;
 mod clients;
+mod faults;
 mod installers;
 mod kill;
 mod peers;

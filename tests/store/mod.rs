@@ -10,6 +10,7 @@ mod full;
 mod owner;
 mod recover;
 mod scale;
+pub mod shim;
 mod state_task;
 
 use cordwainer::event::Event;

@@ -192,17 +192,21 @@ pub(super) fn replace(
         empty(&note)?;
         write_into(&note, name.as_bytes())?;
         sync(&note)?;
-        sync(&fresh)
+        sync(&fresh)?;
+        let ready = folder.file(READY);
+        fs::rename(&fresh, &ready).map_err(StoreError::io(&ready, "put it in its place"))
     });
     if let Err(error) = filled {
         // A full disk needs the room back.
         let _ = fs::remove_dir_all(&fresh);
         return Err(error);
     }
-    let ready = folder.file(READY);
-    fs::rename(&fresh, &ready).map_err(StoreError::io(&ready, "put it in its place"))?;
-    sync(folder.path())?;
-    finish_restore(folder)?;
+    sync(folder.path())
+        .and_then(|()| finish_restore(folder))
+        .map_err(|error| StoreError::Unfinished {
+            path: folder.path().to_owned(),
+            why: error.to_string(),
+        })?;
     Ok(folder.file(&name))
 }
 

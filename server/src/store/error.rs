@@ -128,6 +128,14 @@ pub enum StoreError {
     /// A restore was cut off by a crash; what it puts in place is complete.
     #[error("{}: a restore was interrupted; `cordwainer state migrate` (or a start of `cordwainer serve`) finishes it, `cordwainer restore FILE` begins anew", .0.display())]
     HalfRestored(PathBuf),
+    /// The disk failed after the moment from which a restore counts.
+    #[error("{}: the restore is not finished ({why}); `cordwainer state migrate` (or a start of `cordwainer serve`) finishes it as soon as the disk lets it", .path.display())]
+    Unfinished {
+        /// The state folder.
+        path: PathBuf,
+        /// What failed.
+        why: String,
+    },
     /// The backup would overwrite something.
     #[error("{} exists; a backup overwrites nothing: choose another name", .0.display())]
     Exists(PathBuf),
