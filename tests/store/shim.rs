@@ -1,7 +1,7 @@
 //! A disk that fails on demand: a library that is loaded before libc and makes chosen calls on chosen files fail while a flag file says so.
 //! Made with the C compiler when a test needs it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// The flag file says `CALL ERRNO PART SKIP`: from the call after SKIP on, CALL (`write`, `sync`, `grow`, `rename` or `any`) fails with
@@ -118,9 +118,5 @@ impl Faults {
 
     pub fn end(&self) {
         let _none = std::fs::remove_file(self.flag());
-    }
-
-    pub fn path(&self) -> &Path {
-        self.dir.path()
     }
 }
