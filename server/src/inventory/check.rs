@@ -1,7 +1,7 @@
 //! What must hold of the inventory after every change: references resolve, no chain is a circle, nothing is claimed twice. Pure.
 
 use super::{Inventory, Refused, Row, RowChange};
-use crate::model::{Hostname, Kind, Mac, Name, Parent, Profile, System};
+use crate::model::{Hostname, Kind, Mac, Name, Octets, Parent, Profile, RelayPort, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -15,16 +15,22 @@ pub enum Claim {
     Address(Ipv4Addr),
     /// A host name, or an interface's DNS name.
     Hostname(Hostname),
+    /// A DHCP client identifier.
+    ClientId(Octets),
+    /// A port of a relay.
+    RelayPort(RelayPort),
 }
 
 impl Claim {
-    /// `mac`, `address`, `hostname`: as the store names it.
+    /// `mac`, `address`, `hostname`, `client_id`, `relay_port`: as the store names it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Mac(_) => "mac",
             Self::Address(_) => "address",
             Self::Hostname(_) => "hostname",
+            Self::ClientId(_) => "client_id",
+            Self::RelayPort(_) => "relay_port",
         }
     }
 
@@ -35,6 +41,8 @@ impl Claim {
             Self::Mac(mac) => mac.to_string(),
             Self::Address(address) => address.to_string(),
             Self::Hostname(host) => host.to_string(),
+            Self::ClientId(id) => id.to_string(),
+            Self::RelayPort(port) => port.to_string(),
         }
     }
 }
@@ -46,6 +54,8 @@ impl fmt::Display for Claim {
             Self::Mac(_) => "MAC",
             Self::Address(_) => "address",
             Self::Hostname(_) => "host name",
+            Self::ClientId(_) => "client identifier",
+            Self::RelayPort(_) => "relay",
         };
         write!(f, "{what} {}", self.value())
     }
@@ -59,6 +69,8 @@ pub fn claims(system: &System) -> BTreeSet<Claim> {
         all.extend(interface.mac_address.map(Claim::Mac));
         all.extend(interface.ip_address.map(Claim::Address));
         all.extend(interface.dns_name.clone().map(Claim::Hostname));
+        all.extend(interface.client_id.clone().map(Claim::ClientId));
+        all.extend(interface.relay_port().map(Claim::RelayPort));
     }
     all.extend(system.hostname.clone().map(Claim::Hostname));
     all
@@ -154,6 +166,8 @@ fn check_system(
             Claim::Mac(mac) => before.system_by_mac(*mac),
             Claim::Address(address) => before.system_by_address(*address),
             Claim::Hostname(host) => before.system_by_hostname(host),
+            Claim::ClientId(id) => before.interface_by_client_id(id).map(|(system, _)| system),
+            Claim::RelayPort(port) => before.interface_by_relay_port(port).map(|(system, _)| system),
         };
         // The owner of before counts only if it still claims the thing: it may have given it up in this very change.
         let still = owner_before
@@ -176,9 +190,10 @@ fn check_system(
     Ok(())
 }
 
-/// A MAC or an address stands on one interface only, and is one that a machine can have.
+/// A MAC, an address or an identifier stands on one interface only, and is one that a machine can have.
 fn once_each(system: &System) -> Result<(), Refused> {
     let (mut macs, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+    let (mut clients, mut ports) = (BTreeMap::new(), BTreeMap::new());
     for (name, interface) in &system.interfaces {
         if let Some(mac) = interface.mac_address {
             if mac.is_unusable() {
@@ -195,6 +210,17 @@ fn once_each(system: &System) -> Result<(), Refused> {
             && let Some(other) = addresses.insert(address, name)
         {
             return Err(twice("ip_address", &address, other, name));
+        }
+        if let Some(id) = &interface.client_id
+            && let Some(other) = clients.insert(id, name)
+        {
+            return Err(twice("client_id", id, other, name));
+        }
+        if let Some(port) = interface.relay_port() {
+            let text = port.to_string();
+            if let Some(other) = ports.insert(port, name) {
+                return Err(twice("relay_circuit_id", &text, other, name));
+            }
         }
     }
     Ok(())

@@ -169,6 +169,9 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "if_gateway" ["ifgateway"] interface Text "Router of this interface" => if_gateway;
     "static" ["is_static"] interface Flag "The installed system keeps the address without DHCP" => is_static;
     "dns_name" ["dnsname"] interface Text "Name of this interface in DNS" => dns_name;
+    "client_id" interface Text "DHCP client identifier (option 61), text or 0x..: the address goes to it where its MAC is on no record" => client_id;
+    "relay_circuit_id" interface Text "Port of a relay (option 82.1), text or 0x..: the address goes to who is there, where nothing else is known" => relay_circuit_id;
+    "relay_remote_id" interface Text "The relay or switch of that port (option 82.2), text or 0x..: alone, or together with the port" => relay_remote_id;
 }}
 
 fn name(text: &str) -> Result<Name, String> {

@@ -65,6 +65,9 @@ pub fn flatten(resolved: &Resolved) -> Vec<(String, String)> {
             of("if_gateway", text(interface.if_gateway.as_ref()));
             of("static", interface.is_static.to_string());
             of("dns_name", text(interface.dns_name.as_ref()));
+            of("client_id", text(interface.client_id.as_ref()));
+            of("relay_circuit_id", text(interface.relay_circuit_id.as_ref()));
+            of("relay_remote_id", text(interface.relay_remote_id.as_ref()));
         }
     }
     let fields: std::collections::BTreeSet<String> = all.iter().map(|(name, _)| name.clone()).collect();

@@ -20,7 +20,7 @@ pub use flatten::flatten;
 pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
 pub use value::Shown;
 
-use crate::model::{Arm, Defaults, Distro, Hostname, Kind, Mac, Name, Profile, System};
+use crate::model::{Arm, Defaults, Distro, Hostname, Interface, Kind, Mac, Name, Octets, Profile, RelayPort, System};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub struct Inventory {
     by_mac: imbl::OrdMap<Mac, Name>,
     by_address: imbl::OrdMap<Ipv4Addr, Name>,
     by_hostname: imbl::OrdMap<Hostname, Name>,
+    by_client_id: imbl::OrdMap<Octets, Name>,
+    by_relay_port: imbl::OrdMap<RelayPort, Name>,
 }
 
 impl Inventory {
@@ -90,6 +92,20 @@ impl Inventory {
         self.by_hostname.get(hostname).and_then(|name| self.systems.get(name))
     }
 
+    /// The interface whose machine calls itself so in option 61, with its system.
+    #[must_use]
+    pub fn interface_by_client_id(&self, id: &Octets) -> Option<(&Arc<System>, &Name)> {
+        let system = self.by_client_id.get(id).and_then(|name| self.systems.get(name))?;
+        named(system, |interface| interface.client_id.as_ref() == Some(id))
+    }
+
+    /// The interface that is recorded at exactly this port, with its system.
+    #[must_use]
+    pub fn interface_by_relay_port(&self, port: &RelayPort) -> Option<(&Arc<System>, &Name)> {
+        let system = self.by_relay_port.get(port).and_then(|name| self.systems.get(name))?;
+        named(system, |interface| interface.relay_port().as_ref() == Some(port))
+    }
+
     /// All distros by name.
     pub fn distros(&self) -> impl Iterator<Item = &Arc<Distro>> {
         self.distros.values()
@@ -132,6 +148,8 @@ impl Inventory {
                         Claim::Mac(mac) => self.by_mac.insert(mac, system.name.clone()),
                         Claim::Address(address) => self.by_address.insert(address, system.name.clone()),
                         Claim::Hostname(host) => self.by_hostname.insert(host, system.name.clone()),
+                        Claim::ClientId(id) => self.by_client_id.insert(id, system.name.clone()),
+                        Claim::RelayPort(port) => self.by_relay_port.insert(port, system.name.clone()),
                     };
                 }
                 self.systems.insert(system.name.clone(), system);
@@ -211,10 +229,22 @@ impl Inventory {
                 Claim::Hostname(host) if self.by_hostname.get(&host) == Some(name) => {
                     self.by_hostname.remove(&host);
                 }
-                Claim::Mac(_) | Claim::Address(_) | Claim::Hostname(_) => {}
+                Claim::ClientId(id) if self.by_client_id.get(&id) == Some(name) => {
+                    self.by_client_id.remove(&id);
+                }
+                Claim::RelayPort(port) if self.by_relay_port.get(&port) == Some(name) => {
+                    self.by_relay_port.remove(&port);
+                }
+                Claim::Mac(_) | Claim::Address(_) | Claim::Hostname(_) | Claim::ClientId(_) | Claim::RelayPort(_) => {}
             }
         }
     }
+}
+
+/// The interface of `system` that `is` says, with the system.
+fn named(system: &Arc<System>, is: impl Fn(&Interface) -> bool) -> Option<(&Arc<System>, &Name)> {
+    let found = system.interfaces.iter().find(|(_, interface)| is(interface));
+    found.map(|(name, _)| (system, name))
 }
 
 impl Row {

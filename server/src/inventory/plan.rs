@@ -198,6 +198,9 @@ fn copied(row: Row, to: Name) -> Row {
                 interface.mac_address = None;
                 interface.ip_address = None;
                 interface.dns_name = None;
+                interface.client_id = None;
+                interface.relay_circuit_id = None;
+                interface.relay_remote_id = None;
             }
             Row::System(system)
         }

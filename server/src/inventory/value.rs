@@ -1,6 +1,6 @@
 //! How one field shows itself and reads what was typed. Pure. Never accepts what could end a line of a script or leave a folder.
 
-use crate::model::{Arch, Dict, Hostname, Inherit, Mac, Name, quoted, words};
+use crate::model::{Arch, Dict, Hostname, Inherit, Mac, Name, Octets, quoted, words};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -172,7 +172,7 @@ macro_rules! parsed_item {
         }
     )*};
 }
-parsed_item!(Name Hostname Arch);
+parsed_item!(Name Hostname Arch Octets);
 
 impl Item for Mac {
     fn text(&self) -> String {

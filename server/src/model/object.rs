@@ -2,7 +2,7 @@
 //!
 //! They hold what the admin wrote, not what it resolves to; inheritance is `inventory`'s.
 
-use super::{Arch, Dict, Hostname, Inherit, Mac, Name};
+use super::{Arch, Dict, Hostname, Inherit, Mac, Name, Octets, RelayPort};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -179,6 +179,24 @@ pub struct Interface {
     /// Name of this interface in DNS; unique over all systems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_name: Option<Hostname>,
+    /// Option 61 of the machine, by which its address is found where its MAC is on no record; unique over all systems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Octets>,
+    /// Option 82.1 of the port that the machine is at, likewise; unique over all systems together with the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay_circuit_id: Option<Octets>,
+    /// Option 82.2 of that port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay_remote_id: Option<Octets>,
+}
+
+impl Interface {
+    /// The port that it is known to be at, if it is.
+    #[must_use]
+    pub fn relay_port(&self) -> Option<RelayPort> {
+        let (circuit, remote) = (self.relay_circuit_id.clone(), self.relay_remote_id.clone());
+        (circuit.is_some() || remote.is_some()).then_some(RelayPort { circuit, remote })
+    }
 }
 
 /// One machine.

@@ -1,6 +1,6 @@
 //! A served network and its pool of addresses.
 
-use super::Span;
+use super::{Name, Span};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -114,4 +114,6 @@ pub struct Subnet {
     pub binding: Binding,
     /// `router-advertisements = on`: iPXE waits 16 s for a router otherwise.
     pub router_advertisements: bool,
+    /// Subnets of the same word lie on one link: a machine there may have an address of any of them.
+    pub shared: Option<Name>,
 }

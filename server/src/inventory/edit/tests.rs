@@ -160,6 +160,91 @@ fn nothing_is_claimed_twice() {
 }
 
 #[test]
+fn identifiers_are_read_in_both_forms_found_and_claimed_once() {
+    let mut lab = lab();
+    let at = |fields: &[(&str, &str)]| edited(System, "web1", fields);
+    done(
+        &mut lab,
+        at(&[
+            ("client-id", "0x01:02:ab"),
+            ("relay-circuit-id", "ge-0/0/7"),
+            ("relay_remote_id", "sw1"),
+        ]),
+    )
+    .unwrap();
+    let octets = |bytes: &[u8]| crate::model::Octets::new(bytes).unwrap();
+    let port = |circuit: &[u8], remote: Option<&[u8]>| crate::model::RelayPort {
+        circuit: Some(octets(circuit)),
+        remote: remote.map(octets),
+    };
+    let found = |lab: &Inventory| {
+        let client = lab
+            .interface_by_client_id(&octets(&[1, 2, 0xab]))
+            .map(|(system, _)| system.name.to_string());
+        let port = lab
+            .interface_by_relay_port(&port(b"ge-0/0/7", Some(b"sw1")))
+            .map(|(system, _)| system.name.to_string());
+        (client, port)
+    };
+    let web1 = Some("web1".to_owned());
+    assert_eq!(found(&lab), (web1.clone(), web1));
+    assert!(
+        lab.interface_by_relay_port(&port(b"ge-0/0/7", None)).is_none(),
+        "exactly this port"
+    );
+    for (fields, what) in [
+        (&[("client_id", "0x0102ab")][..], "client identifier 0x0102ab"),
+        (
+            &[("relay_circuit_id", "ge-0/0/7"), ("relay_remote_id", "sw1")],
+            "relay circuit-id ge-0/0/7 of remote-id sw1",
+        ),
+    ] {
+        let refused = edit(&lab, edited(System, "web2", fields)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("{what} belongs to system `web1`; take it from there first")
+        );
+    }
+    done(&mut lab, edited(System, "web2", &[("relay_circuit_id", "ge-0/0/7")])).unwrap();
+    for (text, why) in [("0x1", "is not hex"), (&"x".repeat(256), "256 bytes are no identifier")] {
+        let refused = edit(&lab, at(&[("client_id", text)])).unwrap_err();
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+    let both = [
+        ("interface", "a"),
+        ("client_id", "me"),
+        ("interface", "b"),
+        ("client_id", "me"),
+    ];
+    let refused = edit(&lab, edited(System, "web2", &both)).unwrap_err();
+    assert!(
+        refused.to_string().contains("`me` is on the interfaces a and b"),
+        "{refused}"
+    );
+    // A document reads back, a copy is another machine, and what is taken out is found no more.
+    let row = lab.row(System, "web1").unwrap();
+    let printed = crate::inventory::document::print([&row]);
+    assert!(
+        printed.contains("client_id = \"0x0102ab\"") && printed.contains("relay_circuit_id = \"ge-0/0/7\""),
+        "{printed}"
+    );
+    assert_eq!(crate::inventory::document::parse(&printed, "f").unwrap().rows, [row]);
+    let copy = Change::Copy {
+        kind: System,
+        name: name("web1"),
+        new_name: name("web9"),
+        fields: Vec::new(),
+    };
+    done(&mut lab, copy).unwrap();
+    done(
+        &mut lab,
+        at(&[("client_id", ""), ("relay_circuit_id", ""), ("relay_remote_id", "")]),
+    )
+    .unwrap();
+    assert_eq!(found(&lab), (None, None));
+}
+
+#[test]
 fn two_systems_swap_their_addresses_in_one_go_only() {
     let lab = lab();
     let (first, second) = (
