@@ -1,13 +1,14 @@
 //! Whatever comes in: no panic, no address twice, one address per machine, and what is stored can be loaded.
 
 use super::captures::{client_packets, files};
-use super::world::{Site, add_system, mac, words};
+use super::world::{Site, Words, add_interface, add_system, mac, subnet, words};
 use cordwainer::config::DhcpMode;
 use cordwainer::dhcp::{Leases, MessageType, wall};
 use cordwainer::model::{Lease, LeaseState, Mac};
 use cordwainer::ports::LiveRow;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 /// xorshift64*: the same numbers for the same seed, so that a failure can be repeated.
 pub struct Dice(u64);
@@ -67,13 +68,29 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
 #[test]
 fn ten_thousand_mutated_packets_and_no_panic() {
     let mut dice = Dice::new(seed());
-    let seeds: Vec<Vec<u8>> = files().iter().flat_map(|file| client_packets(file)).collect();
+    let mut seeds: Vec<Vec<u8>> = files().iter().flat_map(|file| client_packets(file)).collect();
     let mut sites: Vec<Site> = [DhcpMode::Authoritative, DhcpMode::Proxy].map(Site::new).into();
     for site in &mut sites {
         let known: Mac = "52:54:00:d8:65:c9".parse().unwrap();
         add_system(&mut site.world, "web1", known, Some(Ipv4Addr::new(192, 168, 77, 115)));
+        let port = serde_json::json!({"relay_circuit_id": "x", "ip_address": "10.9.0.9"});
+        add_interface(&mut site.world, "port", &port);
+        let mut far = subnet();
+        far.network = "10.9.0.0/24".parse().unwrap();
+        far.pool = Some("10.9.0.50-10.9.0.60".parse().unwrap());
+        far.relays = vec![Ipv4Addr::new(10, 9, 0, 1)];
+        Arc::make_mut(&mut site.world.config).subnets.push(far);
     }
-    let (mut passed, mut answered) = (0, 0);
+    for plain in seeds.clone() {
+        let mut relayed = plain;
+        relayed[24..28].copy_from_slice(&[10, 9, 0, 1]);
+        if relayed.last() == Some(&255) {
+            relayed.pop();
+        }
+        relayed.extend([82, 9, 1, 1, b'x', 11, 4, 10, 9, 0, 1, 255]);
+        seeds.push(relayed);
+    }
+    let (mut passed, mut answered, mut relayed) = (0, 0, 0);
     for round in 0..10_000 {
         let mut bytes = seeds[dice.below(seeds.len())].clone();
         mutate(&mut bytes, &mut dice);
@@ -94,13 +111,15 @@ fn ten_thousand_mutated_packets_and_no_panic() {
             );
             let read = wall::parse(&reply.bytes).unwrap();
             assert_eq!((read.xid, read.bad_options), (packet.xid, 0));
-            assert_eq!(read.option(82), packet.option(82).filter(|bytes| !bytes.is_empty()));
+            let to_relay = !packet.giaddr.is_unspecified() && packet.message() != Some(MessageType::Inform);
+            relayed += u32::from(to_relay);
+            assert_eq!(read.option(82), packet.option(82).filter(|_| to_relay));
         }
         site.later(1);
     }
     assert!(
-        passed > 2000 && answered > 500,
-        "{passed} passed, {answered} answered: the mutations are too wild"
+        passed > 2000 && answered > 500 && relayed > 100,
+        "{passed} passed, {answered} answered, {relayed} by a relay: the mutations are too wild"
     );
 }
 
@@ -133,30 +152,53 @@ fn no_address_twice_one_machine_one_address_and_what_is_stored_loads() {
         let address = Ipv4Addr::new(192, 168, 77, 95 + last);
         add_system(&mut site.world, &format!("m{last}"), mac(last), Some(address));
     }
+    // Two subnets on the link, the second one small, and addresses that go by an identifier which any of twenty machines may say.
+    let config = Arc::make_mut(&mut site.world.config);
+    config.subnets[0].shared = Some("link".parse().unwrap());
+    let mut second = config.subnets[0].clone();
+    second.network = "192.168.78.0/24".parse().unwrap();
+    second.pool = Some("192.168.78.100-192.168.78.110".parse().unwrap());
+    config.subnets.push(second);
+    for last in 0..4 {
+        let interface = serde_json::json!({"client_id": format!("id{last}"), "ip_address": format!("192.168.78.{}", 105 + 2 * last)});
+        add_interface(&mut site.world, &format!("c{last}"), &interface);
+    }
     let mut disk = Disk::default();
     let mut granted: BTreeMap<Ipv4Addr, (Mac, cordwainer::model::Timestamp)> = BTreeMap::new();
     let mut acks = 0;
     for _ in 0..20_000 {
         let machine = mac(u8::try_from(dice.below(200)).unwrap());
-        let any = Ipv4Addr::new(192, 168, 77, u8::try_from(90 + dice.below(115)).unwrap());
+        let net = [77, 77, 77, 78][dice.below(4)];
+        let any = Ipv4Addr::new(192, 168, net, u8::try_from(90 + dice.below(115)).unwrap());
+        let id = format!("id{}", dice.below(8));
+        let named = |words: Words| {
+            let [.., last] = machine.bytes();
+            if (30..50).contains(&last) && any.octets()[3].is_multiple_of(2) {
+                words.with(61, id.as_bytes())
+            } else {
+                words
+            }
+        };
         let own = site.leases.rows().find(|row| row.mac == machine).map(|row| row.address);
         let said = match dice.below(10) {
             0..=5 => {
-                let discover = words(machine, MessageType::Discover).requested(any);
+                let discover = named(words(machine, MessageType::Discover).requested(any));
                 let Some(reply) = site.say(&discover).reply else {
                     continue;
                 };
                 let offer = wall::parse(&reply.bytes).unwrap().yiaddr;
                 site.later(u64::try_from(dice.below(14)).unwrap());
-                words(machine, MessageType::Request)
+                named(words(machine, MessageType::Request))
                     .requested(offer)
                     .server(super::world::SERVER)
             }
             6 => words(machine, MessageType::Request).from(own.unwrap_or(any)),
             7 => words(machine, MessageType::Request).requested(own.unwrap_or(any)),
-            8 => words(machine, MessageType::Release).from(own.unwrap_or(any)),
+            8 => words(machine, MessageType::Release)
+                .from(own.unwrap_or(any))
+                .server(super::world::SERVER),
             _ => words(machine, MessageType::Decline)
-                .requested(any)
+                .requested(own.filter(|_| dice.below(2) == 0).unwrap_or(any))
                 .server(super::world::SERVER),
         };
         let outcome = site.say(&said);

@@ -2,7 +2,7 @@
 
 use super::world::{NOW, SERVER, Site, add_system, answer, mac, subnet, why, words};
 use cordwainer::config::{Config, DhcpMode};
-use cordwainer::dhcp::{Destination, MessageType};
+use cordwainer::dhcp::{Destination, MessageType, Outcome, Packet};
 use cordwainer::install::Sighting;
 use cordwainer::model::{LeaseState, Mac};
 use cordwainer::ports::LiveRow;
@@ -147,6 +147,7 @@ fn rebinding_without_a_record_is_trusted_where_the_address_is_free() {
 fn decline_release_and_inform() {
     let mut site = site();
     let mine = site.lease(mac(1));
+    site.later(30);
     let declined = site.say(&words(mac(1), MessageType::Decline).requested(mine).server(SERVER));
     assert!(declined.reply.is_none() && declined.change.is_some());
     assert!(why(&declined).iter().any(|line| line.starts_with("DECLINE")));
@@ -159,18 +160,151 @@ fn decline_release_and_inform() {
     assert_eq!(site.leases.row(next).unwrap().state, LeaseState::Released);
     assert_eq!(site.lease(mac(1)), next, "the row is kept, so it gets the same one");
 
-    let outcome = site.say(&words(mac(3), MessageType::Inform).from(ip(30)));
+    let outcome = site.say(&words(mac(3), MessageType::Inform).from(ip(30)).with(61, *b"me"));
     let ack = answer(&outcome);
     // 4.3.5: no lease time, yiaddr empty, to ciaddr.
     assert_eq!(
         (ack.message(), ack.yiaddr),
         (Some(MessageType::Ack), Ipv4Addr::UNSPECIFIED)
     );
-    assert!(ack.option(51).is_none() && ack.option(6).is_some());
+    assert!([51, 58, 59].iter().all(|time| ack.option(*time).is_none()) && ack.option(6).is_some());
+    assert_eq!(ack.option(61), Some(&b"me"[..]), "RFC 6842");
     assert_eq!(
         outcome.reply.unwrap().destination,
         Destination::Unicast(SocketAddrV4::new(ip(30), 68))
     );
+}
+
+#[test]
+fn nobody_gives_another_machines_address_back() {
+    let mut site = site();
+    let mine = site.lease(mac(1));
+    let release = words(mac(1), MessageType::Release).from(mine).server(SERVER);
+    let refused = |site: &mut Site, packet: Packet, why_not: &str| {
+        let outcome = site.ask(&packet);
+        assert!(outcome.change.is_none() && outcome.reply.is_none());
+        let said = why(&outcome);
+        assert!(said.iter().any(|line| line.contains(why_not)), "{said:?}");
+        assert_eq!(site.leases.row(mine).unwrap().state, LeaseState::Active);
+    };
+    // In its name, from another address; from the same one without our name; meant for another server.
+    let spoofed = release.packet().arrived(SocketAddrV4::new(ip(66), 68), 67);
+    refused(&mut site, spoofed, "but comes from 192.168.77.66");
+    refused(
+        &mut site,
+        words(mac(1), MessageType::Release).from(mine).packet(),
+        "it names no server",
+    );
+    let other = words(mac(1), MessageType::Release).from(mine).server(ip(254)).packet();
+    refused(&mut site, other, "it is meant for 192.168.77.254");
+    // A DECLINE long after the ACK, of another address, by another machine, without our name.
+    let decline = |last: u8, address| words(mac(last), MessageType::Decline).requested(address);
+    refused(&mut site, decline(1, mine).packet(), "it names no server");
+    refused(
+        &mut site,
+        decline(2, mine).server(SERVER).packet(),
+        "not one that we gave this machine",
+    );
+    refused(
+        &mut site,
+        decline(1, ip(150)).server(SERVER).packet(),
+        "not one that we gave this machine",
+    );
+    site.later(61);
+    refused(&mut site, decline(1, mine).server(SERVER).packet(), "our ACK of");
+    // An offer alone is no lease.
+    let offered = answer(&site.say(&words(mac(2), MessageType::Discover))).yiaddr;
+    refused(
+        &mut site,
+        decline(2, offered).server(SERVER).packet(),
+        "not one that we gave this machine",
+    );
+    assert!(site.say(&release).change.is_some(), "the machine itself may");
+}
+
+#[test]
+fn an_inform_by_a_relay_is_answered_to_the_client_without_the_relays_option() {
+    let (relay, client) = (Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 77));
+    let mut site = site();
+    configure(&mut site, |config| {
+        let mut far = subnet();
+        far.network = "10.9.0.0/24".parse().unwrap();
+        far.pool = None;
+        far.relays = vec![relay];
+        config.subnets.push(far);
+    });
+    let inform = words(mac(1), MessageType::Inform)
+        .relayed(relay)
+        .with(82, *b"\x01\x01x");
+    let outcome = site.say(&inform.clone().from(client));
+    let ack = answer(&outcome);
+    assert_eq!((ack.ciaddr, ack.option(82)), (client, None));
+    assert_eq!(
+        outcome.reply.unwrap().destination,
+        Destination::Unicast(SocketAddrV4::new(client, 68))
+    );
+    let nameless = site.say(&inform);
+    assert!(
+        nameless.reply.is_none()
+            && why(&nameless)
+                .iter()
+                .any(|line| line.contains("does not say which address"))
+    );
+    let elsewhere = site.say(&inform.from(ip(5)));
+    assert!(
+        elsewhere.reply.is_none()
+            && why(&elsewhere)
+                .iter()
+                .any(|line| line.contains("192.168.77.5 is not on 10.9.0.0/24"))
+    );
+}
+
+/// RFC 2131 table 4: what each kind of REQUEST carries, and what it gets, for a client with a lease, without one, on a wrong network.
+#[test]
+fn each_kind_of_request_is_told_by_what_it_carries() {
+    let ack = |outcome: &Outcome| outcome.reply.is_some() && answer(outcome).message() == Some(MessageType::Ack);
+    let nak = |outcome: &Outcome| outcome.reply.is_some() && answer(outcome).message() == Some(MessageType::Nak);
+    let silent =
+        |outcome: &Outcome| outcome.reply.is_none() && why(outcome).iter().any(|line| line.contains("not answered"));
+    let foreign = Ipv4Addr::new(10, 0, 0, 9);
+    let request = || words(mac(1), MessageType::Request);
+    let mut site = site();
+    let mine = site.lease(mac(1));
+    let theirs = site.lease(mac(2));
+    // SELECTING: server id, requested address, no ciaddr.
+    assert!(ack(&site.say(&request().requested(mine).server(SERVER))));
+    assert!(nak(&site.say(&request().requested(theirs).server(SERVER))));
+    assert!(silent(&site.say(&request().requested(mine).server(ip(254)))));
+    // INIT-REBOOT: requested address alone.
+    assert!(ack(&site.say(&request().requested(mine))));
+    assert!(nak(&site.say(&request().requested(theirs))));
+    assert!(nak(&site.say(&request().requested(foreign))));
+    // RENEWING and REBINDING: ciaddr alone; the one comes to our address, the other to everybody.
+    assert!(ack(&site.say(&request().from(mine))));
+    assert!(nak(&site.say(&request().from(theirs))));
+    assert!(nak(&site.say(&request().from(foreign))));
+    // Nothing at all.
+    assert!(silent(&site.say(&request())));
+    // Without a record of the client: silence to INIT-REBOOT on the right network, NAK on the wrong one, and who extends is trusted.
+    let stranger = || words(mac(9), MessageType::Request);
+    assert!(silent(&site.say(&stranger().requested(ip(150)))));
+    assert!(nak(&site.say(&stranger().requested(foreign))));
+    assert!(ack(&site.say(&stranger().from(ip(151)))));
+    // An expired lease of a machine that comes back is its own still.
+    site.later(50_000);
+    assert!(ack(&site.say(&request().requested(mine))));
+    // Beside another server nothing of this is ours to refuse.
+    let mut proxy = Site::new(DhcpMode::Proxy);
+    add_system(&mut proxy.world, "web1", mac(1), Some(mine));
+    for asked in [
+        request().requested(theirs).server(ip(254)),
+        request().requested(foreign),
+        request().from(theirs),
+        request().from(foreign),
+        stranger().requested(foreign),
+    ] {
+        assert!(silent(&proxy.say(&asked)) && silent(&proxy.say(&asked.pxe(0))));
+    }
 }
 
 #[test]
@@ -329,6 +463,21 @@ fn port_4011_answers_the_port_that_asked() {
         .pxe(0)
         .from(ip(50))
         .with(43, [71, 4, 0x80, 0, 0, 0, 255]);
+    let elsewhere = site.ask(&ask.clone().server(ip(254)).packet().arrived(source, 4011));
+    assert!(elsewhere.reply.is_none());
+    assert!(
+        why(&elsewhere)
+            .iter()
+            .any(|line| line.contains("it asks 192.168.77.254, which is not this server"))
+    );
+    let discover = site.ask(
+        &words(mac(1), MessageType::Discover)
+            .pxe(0)
+            .packet()
+            .arrived(source, 4011),
+    );
+    assert!(discover.reply.is_none());
+    answer(&site.ask(&ask.clone().server(SERVER).packet().arrived(source, 4011)));
     let outcome = site.ask(&ask.packet().arrived(source, 4011));
     let ack = answer(&outcome);
     assert_eq!(ack.message(), Some(MessageType::Ack));

@@ -7,7 +7,7 @@ use cordwainer::dhcp::{Leases, Link, MessageType, Outcome, Packet, respond, wall
 use cordwainer::install::{Installs, ServerKey};
 use cordwainer::inventory::{Inventory, Row};
 use cordwainer::model::{Binding, Mac, Span, Subnet, System, Timestamp};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
@@ -24,6 +24,7 @@ pub fn subnet() -> Subnet {
         relays: Vec::new(),
         binding: Binding::Lease,
         router_advertisements: false,
+        shared: None,
     }
 }
 
@@ -65,13 +66,16 @@ pub fn world(mode: DhcpMode) -> World {
 
 /// Puts a system with one interface into the world.
 pub fn add_system(world: &mut World, name: &str, mac: Mac, address: Option<Ipv4Addr>) {
-    let mut row = serde_json::json!({
-        "name": name, "profile": "p",
-        "interfaces": { "eth0": { "mac_address": mac } },
-    });
+    let mut interface = serde_json::json!({ "mac_address": mac });
     if let Some(address) = address {
-        row["interfaces"]["eth0"]["ip_address"] = serde_json::json!(address);
+        interface["ip_address"] = serde_json::json!(address);
     }
+    add_interface(world, name, &interface);
+}
+
+/// Puts a system with the interface `interface` into the world.
+pub fn add_interface(world: &mut World, name: &str, interface: &serde_json::Value) {
+    let row = serde_json::json!({ "name": name, "profile": "p", "interfaces": { "eth0": interface } });
     let system: System = serde_json::from_value(row).unwrap();
     Arc::make_mut(&mut world.inventory).put(Row::System(Arc::new(system)));
 }
@@ -144,8 +148,14 @@ impl Words {
         bytes
     }
 
+    /// As it arrives: from the relay, from the client's address, or from nowhere yet.
     pub fn packet(&self) -> Packet {
-        wall::parse(&self.bytes()).unwrap()
+        let source = if self.giaddr.is_unspecified() {
+            SocketAddrV4::new(self.ciaddr, 68)
+        } else {
+            SocketAddrV4::new(self.giaddr, 67)
+        };
+        wall::parse(&self.bytes()).unwrap().arrived(source, 67)
     }
 }
 

@@ -105,6 +105,7 @@ pub fn world(defaults: Defaults, assets: Assets) -> World {
         relays: Vec::new(),
         binding: Binding::Lease,
         router_advertisements: false,
+        shared: None,
     };
     World {
         config: Arc::new(Config {

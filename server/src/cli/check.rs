@@ -184,7 +184,12 @@ fn unserved(config: &Config, links: &[Link]) -> Vec<String> {
     config
         .subnets
         .iter()
-        .filter(|subnet| subnet.relays.is_empty() && !on_link(subnet))
+        .filter(|subnet| {
+            config
+                .network_of(subnet)
+                .into_iter()
+                .all(|subnet| subnet.relays.is_empty() && !on_link(subnet))
+        })
         .map(|subnet| {
             format!("[[subnet]] {} is on no served interface and has no relays: nobody there is answered; give an interface an address in it, or name its relays", subnet.network)
         })

@@ -116,7 +116,7 @@ fn first_example(key: &KeyDoc, example: &str) -> String {
         "router_advertisements" => "\"off\"".to_owned(),
         "port" => key.default.to_owned(),
         "menu_default" => "\"debian12\"".to_owned(),
-        "root_password_hash" => "\"\"".to_owned(),
+        "root_password_hash" | "shared" => "\"\"".to_owned(),
         "ssh_authorized_keys" => "[]".to_owned(),
         _ => example.to_owned(),
     }

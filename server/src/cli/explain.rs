@@ -31,8 +31,17 @@ pub(super) struct Machine {
 pub(super) fn machine(word: &str, inventory: &Inventory) -> Result<Machine, Failure> {
     if let Some(system) = inventory.system(word) {
         let Some(mac) = system.macs().next() else {
+            let known = system
+                .interfaces
+                .values()
+                .any(|interface| interface.client_id.is_some() || interface.relay_port().is_some());
+            let only = if known {
+                "; its client identifier or port chooses its address alone, what a machine boots goes by its MAC"
+            } else {
+                ""
+            };
             return Err(Failure::said(
-                format!("system `{word}` has no MAC address, so no machine can be recognised as it"),
+                format!("system `{word}` has no MAC address, so no machine can be recognised as it{only}"),
                 format!("cordwainer system edit {word} --mac-address MAC"),
             ));
         };

@@ -55,6 +55,7 @@ pub fn dump(config: &Config) -> String {
         line(to, "binding", Some(quoted(binding(subnet.binding))));
         let advertised = if subnet.router_advertisements { "on" } else { "off" };
         line(to, "router_advertisements", Some(quoted(advertised)));
+        line(to, "shared", subnet.shared.as_ref().map(quoted));
     }
     to.push_str("\n[http]\n");
     line(to, "port", Some(config.http_port.to_string()));

@@ -142,6 +142,9 @@ keys! {
         "Length of a lease.";
     Subnet "relays", "a list of IPv4 addresses like [\"10.0.0.1\"]", "none: only machines on the link",
         "Relay agents (giaddr) whose packets are accepted.";
+    Subnet "shared", "a word like \"floor2\"", "none: the subnet has its link to itself",
+        "Name of a link that several [[subnet]] sections share, the same in each of them. A machine there gets an address of any of them \
+         that holds its reservation or has room, in the order written, and keeps it; a relay that one of them lists speaks for all.";
     Subnet "binding", "\"lease\", \"neighbour\" or \"token-only\"", "lease in authoritative mode, else neighbour",
         "How an answer file is tied to its machine: by our lease of its address, by the kernel's neighbour entry of its address, \
          or by the token alone, which a routed network without our leases needs.";

@@ -136,6 +136,16 @@ impl Config {
         self.subnets.iter().find(|subnet| subnet.network.contains(&address))
     }
 
+    /// `subnet` and all that share its link, it first, the others in the order written.
+    #[must_use]
+    pub fn network_of<'a>(&'a self, subnet: &'a Subnet) -> Vec<&'a Subnet> {
+        let sharing = |other: &&Subnet| other.shared.is_some() && other.shared == subnet.shared;
+        let others = self.subnets.iter().filter(sharing);
+        std::iter::once(subnet)
+            .chain(others.filter(|other| other.network != subnet.network))
+            .collect()
+    }
+
     /// How a request from `address` is tied to a machine: its subnet's rule; without one our leases where we give them, and the
     /// kernel's neighbour entry where another server does.
     #[must_use]

@@ -4,7 +4,7 @@
 //! Never opens a file, and never repeats a secret in a message.
 
 use super::keys::Section;
-use super::read::{At, Reader, Table, host, of, path, plain, word};
+use super::read::{At, Reader, Table, host, nearest, of, path, plain, word};
 use super::{Config, DhcpMode, Unknown};
 use crate::model::{Binding, Defaults, Dict, Hostname, Name, Pool, Secret, Span, Subnet};
 use ipnet::Ipv4Net;
@@ -164,6 +164,7 @@ fn config<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>) -> Config {
             subnets.push(subnet);
         }
     }
+    shared(reader, document, &subnets);
     if config.dhcp == DhcpMode::Authoritative && subnets.is_empty() && reader.problems.is_empty() {
         let what = "authoritative mode has no network to give addresses on; add a [[subnet]] with network and pool, or use mode = \"proxy\"";
         reader.wrong(Section::Dhcp, "mode", mode_line, what);
@@ -203,6 +204,7 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
     let binding = reader.checked(table, "binding", |text| word(text, &bindings));
     let switch = [("on", true), ("off", false)];
     let advertised = reader.checked(table, "router_advertisements", |text| word(text, &switch));
+    let shared = reader.checked(table, "shared", word_or_nothing);
     let Some(At { value: network, line }) = network_at else {
         // A misspelt `network` is named already, with what was meant.
         if table.has("network")
@@ -277,7 +279,50 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
         relays: relays.into_iter().map(|at| at.value).collect(),
         binding,
         router_advertisements: advertised.is_some_and(|at| at.value),
+        shared: shared.and_then(|at| at.value),
     })
+}
+
+/// What subnets of one link must agree on; and a name that only one of them has is a misspelling.
+fn shared<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>, subnets: &[Subnet]) {
+    if !reader.problems.is_empty() {
+        return;
+    }
+    let mut problems = Vec::new();
+    for table in tables(reader, document, Section::Subnet) {
+        let Some(At {
+            value: Some(name),
+            line,
+        }) = reader.checked(&table, "shared", word_or_nothing)
+        else {
+            continue;
+        };
+        let of_link: Vec<&Subnet> = subnets
+            .iter()
+            .filter(|subnet| subnet.shared.as_ref() == Some(&name))
+            .collect();
+        let others = subnets.iter().filter_map(|subnet| subnet.shared.as_ref());
+        if of_link.len() < 2 {
+            let near = nearest(name.as_str(), others.filter(|other| **other != name).map(Name::as_str));
+            let near = near
+                .map(|near| format!("; did you mean \"{near}\"?"))
+                .unwrap_or_default();
+            let why =
+                format!("no other [[subnet]] has \"{name}\"; write the same word in each that lies on the link{near}");
+            problems.push(("shared", line, why));
+        } else if of_link
+            .iter()
+            .any(|subnet| subnet.router_advertisements != of_link.iter().any(|other| other.router_advertisements))
+        {
+            let why = format!(
+                "on in one [[subnet]] of \"{name}\" and off in another; it is one link, so write the same in each"
+            );
+            problems.push(("router_advertisements", line, why));
+        }
+    }
+    for (key, line, why) in problems {
+        reader.wrong(Section::Subnet, key, line, &why);
+    }
 }
 
 fn defaults<'d>(reader: &mut Reader<'d>, table: &Table<'d>, built_in: Defaults) -> Defaults {
@@ -307,6 +352,10 @@ fn defaults<'d>(reader: &mut Reader<'d>, table: &Table<'d>, built_in: Defaults) 
     let keyboard = |text: &str| plain(text, "a keyboard layout", "us");
     set(&mut defaults.keyboard, reader.checked(table, "keyboard", keyboard));
     defaults
+}
+
+fn word_or_nothing(text: &str) -> Result<Option<Name>, String> {
+    if text.is_empty() { Ok(None) } else { of(text).map(Some) }
 }
 
 fn interface(text: &str) -> Result<String, String> {
@@ -447,6 +496,10 @@ router = "192.168.77.1"
 dns = ["192.168.77.1"]
 domain = "lab.test"
 lease = "12h"
+shared = "lab"
+[[subnet]]                      # a second network on the same link
+network = "192.168.78.0/24"
+shared = "lab"
 [http]
 port = 80
 [tftp]
@@ -501,7 +554,7 @@ root_password_hash = ""
 
     #[test]
     fn unknown_keys_are_named_with_line_and_nearest() {
-        let broken = SAMPLE.replace("network =", "netwrok =");
+        let broken = SAMPLE.replacen("network =", "netwrok =", 1);
         assert_eq!(
             wrong(&broken),
             "c.toml:8: unknown key `netwrok` in [[subnet]]; did you mean `network`?"
@@ -593,6 +646,20 @@ root_password_hash = ""
             (
                 format!("{net}[[subnet]]\nnetwork = \"10.0.0.128/25\""),
                 ":4: `network` in [[subnet]]: 10.0.0.128/25 overlaps 10.0.0.0/24",
+            ),
+            (
+                format!("{net}shared = \"a b\""),
+                ":3: `shared` in [[subnet]]: `a b` is not a name",
+            ),
+            (
+                format!("{net}shared = \"floor\"\n[[subnet]]\nnetwork = \"10.0.1.0/24\"\nshared = \"flor\""),
+                ":3: `shared` in [[subnet]]: no other [[subnet]] has \"floor\"; write the same word in each that lies on the link; did you mean \"flor\"?",
+            ),
+            (
+                format!(
+                    "{net}shared = \"f\"\nrouter_advertisements = \"on\"\n[[subnet]]\nnetwork = \"10.0.1.0/24\"\nshared = \"f\""
+                ),
+                ":3: `router_advertisements` in [[subnet]]: on in one [[subnet]] of \"f\" and off in another",
             ),
             (
                 "[[subnet]]\nnetwork = \"10.0.0.1/24\"".into(),

@@ -3,6 +3,7 @@
 //! Pure. An ACK always comes with the rows that must be on disk before it leaves.
 
 use super::emit::Draft;
+use super::identity::By;
 use super::leases::{Leases, NoAddress, Seeker};
 use super::packet::{Client, MessageType, code};
 use super::respond::{Asking, BootPart, Outcome};
@@ -15,59 +16,77 @@ use std::time::Duration;
 /// The shortest lease given to a client that asks for a short one, in seconds.
 const SHORTEST: u64 = 60;
 
-/// Answers `message` of `mac`.
-pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, leases: &mut Leases, outcome: &mut Outcome) {
-    let subnet = match asking.subnet() {
-        Ok(subnet) => subnet,
+/// How long after an ACK a client may find that its address is in use: it looks before it takes it, and later knows better.
+const DECLINABLE: Duration = Duration::from_secs(60);
+
+/// Answers `message` of `mac`; none is a client of before DHCP.
+pub(super) fn respond(
+    asking: &Asking<'_>,
+    mac: Mac,
+    message: Option<MessageType>,
+    leases: &mut Leases,
+    outcome: &mut Outcome,
+) {
+    let network = match &asking.network {
+        Ok(network) => network.as_slice(),
         Err(why) => return asking.ignore(outcome, why),
     };
-    let barred = |address| is_barred(asking, subnet, mac, address);
+    let barred = |address| is_barred(asking, network, address);
     let server = Server {
         asking,
-        subnet,
+        network,
         seeker: Seeker {
-            subnet,
+            subnets: network,
             mac,
-            known: asking.system.is_some(),
-            reserved: reservation(asking, subnet, mac),
+            known: asking.record.is_some(),
+            reserved: reservation(asking, network),
             wanted: asking.packet.requested_address(),
             barred: &barred,
         },
     };
     match message {
-        MessageType::Discover => server.discover(leases, outcome),
-        MessageType::Request => server.request(leases, outcome),
-        MessageType::Decline => server.decline(leases, outcome),
-        MessageType::Release => server.release(leases, outcome),
-        MessageType::Inform => server.inform(outcome),
-        MessageType::Offer | MessageType::Ack | MessageType::Nak => asking.ignore(outcome, "a server's message"),
+        None => server.bootp(leases, outcome),
+        Some(MessageType::Discover) => server.discover(leases, outcome),
+        Some(MessageType::Request) => server.request(leases, outcome),
+        Some(MessageType::Decline) => server.decline(leases, outcome),
+        Some(MessageType::Release) => server.release(leases, outcome),
+        Some(MessageType::Inform) => server.inform(outcome),
+        Some(MessageType::Offer | MessageType::Ack | MessageType::Nak) => asking.ignore(outcome, "a server's message"),
     }
 }
 
-/// The address that the machine's record gives it on this subnet.
-fn reservation(asking: &Asking<'_>, subnet: &Subnet, mac: Mac) -> Option<Ipv4Addr> {
-    let (_, interface) = asking.system.as_ref()?.interface_of(mac)?;
-    interface
-        .ip_address
-        .filter(|address| subnet.network.contains(address) && !asking.is_us(*address))
+fn holds(network: &[&Subnet], address: Ipv4Addr) -> bool {
+    network.iter().any(|subnet| subnet.network.contains(&address))
 }
 
-/// Addresses that `mac` must never get from the pool.
-fn is_barred(asking: &Asking<'_>, subnet: &Subnet, mac: Mac, address: Ipv4Addr) -> bool {
-    let infrastructure = asking.is_us(address)
-        || subnet.router == Some(address)
-        || subnet.dns.contains(&address)
-        || subnet.relays.contains(&address)
-        || !subnet.network.contains(&address)
-        || (subnet.network.prefix_len() < 31
-            && (address == subnet.network.network() || address == subnet.network.broadcast()));
-    infrastructure
-        || asking.world.inventory.system_by_address(address).is_some_and(|system| {
-            let mine = |interface: &crate::model::Interface| {
-                interface.ip_address == Some(address) && interface.mac_address == Some(mac)
-            };
-            !system.interfaces.values().any(mine)
-        })
+/// `192.0.2.0/24 or 198.51.100.0/24`.
+fn named(network: &[&Subnet]) -> String {
+    let names: Vec<String> = network.iter().map(|subnet| subnet.network.to_string()).collect();
+    names.join(" or ")
+}
+
+/// The address that the machine's record gives it on this network.
+fn reservation(asking: &Asking<'_>, network: &[&Subnet]) -> Option<Ipv4Addr> {
+    let interface = asking.record.as_ref()?.interface()?;
+    interface
+        .ip_address
+        .filter(|address| holds(network, *address) && !asking.is_us(*address))
+}
+
+/// Addresses that the machine must never get from the pool.
+fn is_barred(asking: &Asking<'_>, network: &[&Subnet], address: Ipv4Addr) -> bool {
+    let infrastructure = |subnet: &&Subnet| {
+        subnet.router == Some(address)
+            || subnet.dns.contains(&address)
+            || subnet.relays.contains(&address)
+            || (subnet.network.prefix_len() < 31
+                && (address == subnet.network.network() || address == subnet.network.broadcast()))
+    };
+    asking.is_us(address)
+        || !holds(network, address)
+        || network.iter().any(infrastructure)
+        || (asking.world.inventory.system_by_address(address).is_some()
+            && !asking.record.as_ref().is_some_and(|record| record.has(address)))
 }
 
 /// How a REQUEST came about (RFC 2131 section 4.3.2).
@@ -82,32 +101,81 @@ enum Stage {
 
 struct Server<'a, 'b> {
     asking: &'a Asking<'b>,
-    subnet: &'a Subnet,
+    network: &'a [&'a Subnet],
     seeker: Seeker<'a>,
 }
 
-impl Server<'_, '_> {
+impl<'a> Server<'a, '_> {
+    /// The subnet of an address that was found on this network.
+    fn subnet_of(&self, address: Ipv4Addr) -> Option<&'a Subnet> {
+        self.network
+            .iter()
+            .find(|subnet| subnet.network.contains(&address))
+            .or_else(|| self.network.first())
+            .copied()
+    }
+
+    /// RFC 951 and 1534: an address for good, and only one that is reserved; no DHCP option in the answer.
+    fn bootp(&self, leases: &mut Leases, outcome: &mut Outcome) {
+        let (asking, packet) = (self.asking, self.asking.packet);
+        let Some(address) = self.seeker.reserved else {
+            let why = "plain BOOTP, whose addresses are for good, and the machine has none reserved on this network: give its system an --ip-address";
+            return asking.ignore(outcome, why);
+        };
+        if !leases.grantable(&self.seeker, address, asking.now) {
+            return asking.ignore(
+                outcome,
+                format!("{address} is reserved for this machine, but another holds it still"),
+            );
+        }
+        let Some((file, rule)) = self.boot(Some(address), outcome) else {
+            return;
+        };
+        let is_stored = leases.row(address).is_some_and(|row| {
+            row.mac == self.seeker.mac && row.state == LeaseState::Active && row.expires.since(asking.now) > LONGEST
+        });
+        let lease = Lease {
+            address,
+            mac: self.seeker.mac,
+            client_id: Vec::new(),
+            hostname: None,
+            granted: asking.now,
+            expires: expiry(asking.now, FOR_GOOD),
+            state: LeaseState::Active,
+        };
+        outcome.change = Some(leases.commit(self.network, lease));
+        let mut draft = Draft::bootp();
+        draft.ciaddr = packet.ciaddr;
+        draft.yiaddr = address;
+        self.put_network(&mut draft, address);
+        asking.put_boot(&mut draft, &file);
+        let reply = asking.reply(&draft);
+        outcome.fallback = is_stored.then(|| reply.clone());
+        outcome.reply = Some(reply);
+        asking.answered(outcome, &draft, self.rule(address, rule));
+    }
+
     fn discover(&self, leases: &mut Leases, outcome: &mut Outcome) {
         let asking = self.asking;
         let address = match leases.propose(&self.seeker, asking.now) {
             Ok(address) => address,
             Err(NoAddress::NoPool) => {
-                let why = format!("no reservation, and {} has no pool", self.subnet.network);
+                let why = format!("no reservation, and {} has no pool", named(self.network));
                 return asking.ignore(outcome, why);
             }
             Err(NoAddress::Exhausted) => {
                 if leases.tell_exhausted(asking.now) {
-                    let subnet = self.subnet.network.to_string();
+                    let subnet = named(self.network);
                     asking.say(outcome, What::PoolExhausted { subnet });
                 }
-                let why = format!("no free address in the pool of {}", self.subnet.network);
+                let why = format!("no free address in the pool of {}", named(self.network));
                 return asking.ignore(outcome, why);
             }
         };
         let Some((file, rule)) = self.boot(Some(address), outcome) else {
             return leases.drop_hold_of(self.seeker.mac);
         };
-        let draft = self.granting(MessageType::Offer, address, self.lease_time(), &file);
+        let draft = self.granting(MessageType::Offer, address, self.lease_time(address), &file);
         outcome.reply = Some(asking.reply(&draft));
         asking.answered(outcome, &draft, self.rule(address, rule));
     }
@@ -116,9 +184,9 @@ impl Server<'_, '_> {
         let (asking, packet) = (self.asking, self.asking.packet);
         let ciaddr = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         let stage = match (packet.server_id(), packet.requested_address(), ciaddr) {
-            (Some(server), requested, _) if !asking.is_us(server) => {
+            (Some(server), requested, _) if !asking.names_us(server) => {
                 leases.drop_hold_of(self.seeker.mac);
-                if asking.system.is_some() || leases.tell_foreign(asking.now) {
+                if asking.record.is_some() || leases.tell_foreign(asking.now) {
                     let offered = requested.or(ciaddr);
                     let file = None;
                     asking.say(outcome, What::DhcpForeignServer { server, offered, file });
@@ -135,11 +203,11 @@ impl Server<'_, '_> {
         let address = match stage {
             Stage::Selecting(address) | Stage::Extending(address) => address,
             Stage::InitReboot(address) => {
-                let here = self.subnet.network.contains(&address);
+                let here = holds(self.network, address);
                 let record = self
                     .seeker
                     .reserved
-                    .or_else(|| leases.row_of(self.seeker.mac, self.subnet).map(|row| row.address));
+                    .or_else(|| leases.row_of(self.seeker.mac, self.network).map(|row| row.address));
                 match record {
                     // RFC 2131 section 4.3.2: a server without a record of the client MUST remain silent.
                     None if here => return asking.ignore(outcome, format!("no record of this client and {address}")),
@@ -151,10 +219,10 @@ impl Server<'_, '_> {
             }
         };
         if !leases.grantable(&self.seeker, address, asking.now) {
-            let why = if self.subnet.network.contains(&address) {
+            let why = if holds(self.network, address) {
                 format!("{address} is not this machine's")
             } else {
-                format!("{address} is not on {}", self.subnet.network)
+                format!("{address} is not on {}", named(self.network))
             };
             return self.nak(&why, outcome);
         }
@@ -170,17 +238,22 @@ impl Server<'_, '_> {
             .row(address)
             .filter(|row| row.mac == self.seeker.mac && row.state == LeaseState::Active && row.expires > asking.now)
             .map(|row| row.expires.since(asking.now));
-        let time = self.lease_time();
+        let time = self.lease_time(address);
+        let client_id = match (&asking.record, leases.row(address)) {
+            // Firmware has not the identifier by which the address was found; the row goes on to say whose it is.
+            (Some(record), Some(row)) if record.by == By::Lease => row.client_id.clone(),
+            _ => packet.option(code::CLIENT_ID).unwrap_or_default().to_vec(),
+        };
         let lease = Lease {
             address,
             mac: self.seeker.mac,
-            client_id: packet.option(code::CLIENT_ID).unwrap_or_default().to_vec(),
+            client_id,
             hostname: packet.hostname(),
             granted: asking.now,
             expires: expiry(asking.now, time),
             state: LeaseState::Active,
         };
-        outcome.change = Some(leases.commit(self.subnet, lease));
+        outcome.change = Some(leases.commit(self.network, lease));
         let draft = self.granting(MessageType::Ack, address, time, &file);
         outcome.reply = Some(asking.reply(&draft));
         outcome.fallback = stored
@@ -194,34 +267,59 @@ impl Server<'_, '_> {
 
     fn nak(&self, why: &str, outcome: &mut Outcome) {
         let asking = self.asking;
-        let mut draft = Draft::new(MessageType::Nak, asking.server);
+        let mut draft = Draft::new(MessageType::Nak, asking.identifier);
         draft.put(code::MESSAGE, why.as_bytes());
-        self.put_client_id(&mut draft);
+        asking.put_client_id(&mut draft);
         outcome.reply = Some(asking.reply(&draft));
         asking.answered(outcome, &draft, why.to_owned());
     }
 
-    /// RFC 2131 section 4.3.3.
+    /// RFC 2131 section 4.3.3. Whoever can send a packet can send this one in another machine's name, so it counts only where a client
+    /// that tries its new address out can have sent it: soon after the ACK, and of exactly that lease.
     fn decline(&self, leases: &mut Leases, outcome: &mut Outcome) {
-        let asking = self.asking;
-        let ours = asking.packet.server_id().is_none_or(|server| asking.is_us(server));
-        let change = asking
-            .packet
-            .requested_address()
-            .filter(|_| ours)
-            .and_then(|address| Some((address, leases.quarantine(address, self.seeker.mac, asking.now)?)));
-        match change {
-            Some((address, change)) => {
-                outcome.change = Some(change);
-                asking.say(outcome, What::DhcpDeclined { address });
-            }
-            None => asking.ignore(outcome, "the address is not one that we gave this machine"),
+        let (asking, packet) = (self.asking, self.asking.packet);
+        if let Err(why) = self.names_us() {
+            return asking.ignore(outcome, why);
+        }
+        let Some(address) = packet.requested_address() else {
+            return asking.ignore(outcome, "it names no address (option 50)");
+        };
+        let Some(row) = leases
+            .row(address)
+            .filter(|row| row.mac == self.seeker.mac && row.state == LeaseState::Active)
+        else {
+            return asking.ignore(outcome, format!("{address} is not one that we gave this machine"));
+        };
+        let age = asking.now.since(row.granted);
+        if age > DECLINABLE {
+            let why = format!(
+                "our ACK of {address} is {} s old; a client finds out within {} s that an address is in use",
+                age.as_secs(),
+                DECLINABLE.as_secs()
+            );
+            return asking.ignore(outcome, why);
+        }
+        if let Some(change) = leases.quarantine(address, self.seeker.mac, asking.now) {
+            outcome.change = Some(change);
+            asking.say(outcome, What::DhcpDeclined { address });
         }
     }
 
-    /// RFC 2131 section 4.3.4.
+    /// RFC 2131 section 4.3.4. It has to come from the address that it gives back, or by a relay of that network: a packet in another
+    /// machine's name would take that machine's address away.
     fn release(&self, leases: &mut Leases, outcome: &mut Outcome) {
-        let (asking, address) = (self.asking, self.asking.packet.ciaddr);
+        let (asking, packet) = (self.asking, self.asking.packet);
+        let address = packet.ciaddr;
+        if let Err(why) = self.names_us() {
+            return asking.ignore(outcome, why);
+        }
+        if packet.giaddr.is_unspecified() && *packet.source.ip() != address {
+            let why = format!("it gives {address} back, but comes from {}", packet.source.ip());
+            return asking.ignore(outcome, why);
+        }
+        if !holds(self.network, address) {
+            return asking.ignore(outcome, format!("{address} is not on {}", named(self.network)));
+        }
         match leases.release(address, self.seeker.mac, asking.now) {
             Some(change) => {
                 outcome.change = Some(change);
@@ -231,17 +329,30 @@ impl Server<'_, '_> {
         }
     }
 
-    /// RFC 2131 section 4.3.5: no address and no lease time in the answer.
-    fn inform(&self, outcome: &mut Outcome) {
-        let asking = self.asking;
-        if !self.subnet.network.contains(&asking.packet.ciaddr) {
-            let why = format!("{} is not on {}", asking.packet.ciaddr, self.subnet.network);
-            return asking.ignore(outcome, why);
+    /// RFC 2131 table 5: DECLINE and RELEASE name the server.
+    fn names_us(&self) -> Result<(), String> {
+        match self.asking.packet.server_id() {
+            Some(server) if self.asking.names_us(server) => Ok(()),
+            Some(server) => Err(format!("it is meant for {server} (option 54)")),
+            None => Err("it names no server (option 54)".to_owned()),
         }
-        if let Some((file, rule)) = self.boot(Some(asking.packet.ciaddr), outcome) {
-            let mut draft = Draft::new(MessageType::Ack, asking.server);
-            draft.ciaddr = asking.packet.ciaddr;
-            self.put_network(&mut draft);
+    }
+
+    /// RFC 2131 section 4.3.5: no address and no lease time in the answer, which goes to the client's address whoever sent the question on.
+    fn inform(&self, outcome: &mut Outcome) {
+        let (asking, address) = (self.asking, self.asking.packet.ciaddr);
+        if address.is_unspecified() {
+            return asking.ignore(outcome, "it does not say which address it has (ciaddr)");
+        }
+        if !holds(self.network, address) {
+            return asking.ignore(outcome, format!("{address} is not on {}", named(self.network)));
+        }
+        if let Some((file, rule)) = self.boot(Some(address), outcome) {
+            let mut draft = Draft::new(MessageType::Ack, asking.identifier);
+            draft.ciaddr = address;
+            draft.past_relay = true;
+            self.put_network(&mut draft, address);
+            asking.put_client_id(&mut draft);
             asking.put_boot(&mut draft, &file);
             outcome.reply = Some(asking.reply(&draft));
             asking.answered(outcome, &draft, rule);
@@ -269,7 +380,7 @@ impl Server<'_, '_> {
     fn granting(&self, message: MessageType, address: Ipv4Addr, time: Duration, file: &BootFile) -> Draft {
         let asking = self.asking;
         let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        let mut draft = Draft::new(message, asking.server);
+        let mut draft = Draft::new(message, asking.identifier);
         draft.yiaddr = address;
         if message == MessageType::Ack {
             draft.ciaddr = asking.packet.ciaddr;
@@ -278,8 +389,8 @@ impl Server<'_, '_> {
         // RFC 2131 section 4.4.5: T1 at half, T2 at seven eighths.
         draft.put_u32(code::RENEWAL, seconds / 2);
         draft.put_u32(code::REBINDING, seconds.saturating_sub(seconds / 8));
-        self.put_network(&mut draft);
-        self.put_client_id(&mut draft);
+        self.put_network(&mut draft, address);
+        asking.put_client_id(&mut draft);
         asking.put_boot(&mut draft, file);
         if matches!(asking.packet.client(), Client::Ipxe(_)) {
             // 175.176 = no-pxedhcp: no other server has a say here, and waiting for one costs iPXE three seconds.
@@ -288,53 +399,55 @@ impl Server<'_, '_> {
         draft
     }
 
-    fn put_network(&self, draft: &mut Draft) {
-        let subnet = self.subnet;
-        draft.put(code::SUBNET_MASK, subnet.network.netmask().octets());
-        draft.put(code::BROADCAST, subnet.network.broadcast().octets());
-        draft.put_addresses(code::ROUTER, subnet.router.iter());
-        draft.put_addresses(code::DNS, &subnet.dns);
-        if let Some(domain) = &subnet.domain {
-            draft.put(code::DOMAIN, domain.as_bytes());
+    /// What machines of the subnet of `address` are told, and the host name of who asks.
+    fn put_network(&self, draft: &mut Draft, address: Ipv4Addr) {
+        if let Some(subnet) = self.subnet_of(address) {
+            draft.put(code::SUBNET_MASK, subnet.network.netmask().octets());
+            draft.put(code::BROADCAST, subnet.network.broadcast().octets());
+            draft.put_addresses(code::ROUTER, subnet.router.iter());
+            draft.put_addresses(code::DNS, &subnet.dns);
+            if let Some(domain) = &subnet.domain {
+                draft.put(code::DOMAIN, domain.as_bytes());
+            }
         }
-        let interface = self
-            .asking
-            .system
-            .as_ref()
-            .and_then(|system| Some((system, system.interface_of(self.seeker.mac)?.1)));
-        if let Some((system, interface)) = interface
-            && let Some(name) = system.hostname.as_ref().or(interface.dns_name.as_ref())
+        if let Some(record) = &self.asking.record
+            && let Some(interface) = record.interface()
+            && let Some(name) = record.system.hostname.as_ref().or(interface.dns_name.as_ref())
         {
             draft.put(code::HOSTNAME, name.as_str().as_bytes());
         }
     }
 
-    /// RFC 6842: the identifier comes back. Boot firmware of before 2013 does not expect it, so it goes to the others only.
-    fn put_client_id(&self, draft: &mut Draft) {
-        if let Some(id) = self.asking.packet.option(code::CLIENT_ID)
-            && self.asking.packet.client() == Client::Other
-        {
-            draft.put(code::CLIENT_ID, id);
-        }
-    }
-
     /// The subnet's lease time, or less when the client asks for less.
-    fn lease_time(&self) -> Duration {
-        let full = self.subnet.lease.0;
+    fn lease_time(&self, address: Ipv4Addr) -> Duration {
+        let full = self.subnet_of(address).map_or(Duration::ZERO, |subnet| subnet.lease.0);
         let asked = self.asking.packet.lease_seconds().map(u64::from);
         asked.map_or(full, |asked| full.min(Duration::from_secs(asked.max(SHORTEST))))
     }
 
     fn rule(&self, address: Ipv4Addr, boot: String) -> String {
-        let source = match &self.asking.system {
-            Some(system) if self.seeker.reserved == Some(address) => format!("reservation of {}", system.name),
-            _ => format!("pool of {}", self.subnet.network),
+        let source = match &self.asking.record {
+            Some(record) if self.seeker.reserved == Some(address) => match record.by {
+                By::Mac => format!("reservation of {}", record.system.name),
+                by => format!("reservation of {}, found {by}", record.system.name),
+            },
+            _ => format!(
+                "pool of {}",
+                self.subnet_of(address)
+                    .map(|subnet| subnet.network.to_string())
+                    .unwrap_or_default()
+            ),
         };
         format!("{boot}; {source}")
     }
 }
 
+/// A lease of more was given for good.
+const LONGEST: Duration = Duration::from_secs(0x7fff_ffff);
+
 /// Option 51 carries 32 bits of seconds, of which all ones mean for ever; the row says the same.
+const FOR_GOOD: Duration = Duration::from_secs(0xffff_ffff);
+
 fn expiry(now: Timestamp, time: Duration) -> Timestamp {
-    now.plus(time.min(Duration::from_secs(u64::from(u32::MAX))))
+    now.plus(time.min(FOR_GOOD))
 }

@@ -35,13 +35,13 @@ struct Hold {
 /// Who looks for an address, and what it may have.
 #[derive(Clone, Copy)]
 pub(super) struct Seeker<'a> {
-    /// The network it is on.
-    pub(super) subnet: &'a Subnet,
+    /// The network it is on: the subnet that its relay or our address names, then those that share the link with it.
+    pub(super) subnets: &'a [&'a Subnet],
     /// The machine.
     pub(super) mac: Mac,
     /// It is on record: strangers' offers give way to it when the pool is full of them.
     pub(super) known: bool,
-    /// Its reservation on that network.
+    /// Its reservation on one of those subnets.
     pub(super) reserved: Option<Ipv4Addr>,
     /// What it asks for.
     pub(super) wanted: Option<Ipv4Addr>,
@@ -52,9 +52,9 @@ pub(super) struct Seeker<'a> {
 /// Why there is no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoAddress {
-    /// The subnet has no pool and the machine no reservation.
+    /// No subnet of the network has a pool, and the machine no reservation.
     NoPool,
-    /// Every address of the pool is somebody's.
+    /// Every address of every pool is somebody's.
     Exhausted,
 }
 
@@ -65,6 +65,10 @@ pub struct Change {
     pub rows: Vec<LiveRow>,
     /// Rows that put things back as they were, to be applied in reverse order.
     pub undo: Vec<LiveRow>,
+}
+
+fn on_one_of(subnets: &[&Subnet], address: Ipv4Addr) -> bool {
+    subnets.iter().any(|subnet| subnet.network.contains(&address))
 }
 
 /// The lease table.
@@ -141,12 +145,12 @@ impl Leases {
         }
     }
 
-    /// The row that `mac` has on `subnet`.
-    pub(super) fn row_of(&self, mac: Mac, subnet: &Subnet) -> Option<&Lease> {
+    /// The row that `mac` has on a network of these subnets.
+    pub(super) fn row_of(&self, mac: Mac, subnets: &[&Subnet]) -> Option<&Lease> {
         self.by_mac
             .get(&mac)?
             .iter()
-            .filter(|address| subnet.network.contains(*address))
+            .filter(|address| on_one_of(subnets, **address))
             .filter_map(|address| self.rows.get(address))
             .max_by_key(|row| row.granted)
     }
@@ -158,7 +162,7 @@ impl Leases {
         self.lapse(now);
         let own = [
             seeker.reserved,
-            self.row_of(seeker.mac, seeker.subnet).map(|row| row.address),
+            self.row_of(seeker.mac, seeker.subnets).map(|row| row.address),
             self.hold_of.get(&seeker.mac).copied(),
             seeker.wanted,
         ];
@@ -166,13 +170,18 @@ impl Leases {
             .into_iter()
             .flatten()
             .find(|address| self.may_have(seeker, *address, now));
-        let address = match (own, seeker.subnet.pool) {
-            (Some(address), _) => address,
-            (None, None) => return Err(NoAddress::NoPool),
-            (None, Some(pool)) => self
-                .search(seeker, pool, now)
-                .or_else(|| self.take_from_stranger(seeker, pool, now))
-                .ok_or(NoAddress::Exhausted)?,
+        let address = match own {
+            Some(address) => address,
+            None => {
+                let pools = || seeker.subnets.iter().filter_map(|subnet| subnet.pool);
+                if pools().next().is_none() {
+                    return Err(NoAddress::NoPool);
+                }
+                pools()
+                    .find_map(|pool| self.search(seeker, pool, now))
+                    .or_else(|| pools().find_map(|pool| self.take_from_stranger(seeker, pool, now)))
+                    .ok_or(NoAddress::Exhausted)?
+            }
         };
         self.hold(address, seeker, now);
         Ok(address)
@@ -221,15 +230,15 @@ impl Leases {
         !elsewhere && self.may_have(seeker, address, now)
     }
 
-    /// Grants `lease`. The machine's other rows on the subnet go.
-    pub(super) fn commit(&mut self, subnet: &Subnet, lease: Lease) -> Change {
+    /// Grants `lease`. The machine's other rows on the network of these subnets go.
+    pub(super) fn commit(&mut self, subnets: &[&Subnet], lease: Lease) -> Change {
         let (mut rows, mut undo) = (Vec::new(), Vec::new());
         let others: Vec<Lease> = self
             .by_mac
             .get(&lease.mac)
             .into_iter()
             .flatten()
-            .filter(|address| **address != lease.address && subnet.network.contains(*address))
+            .filter(|address| **address != lease.address && on_one_of(subnets, **address))
             .filter_map(|address| self.rows.get(address).cloned())
             .collect();
         for other in others {
@@ -311,7 +320,11 @@ impl Leases {
 
     fn may_have(&self, seeker: &Seeker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
         let given_out = seeker.reserved == Some(address)
-            || (seeker.subnet.pool.is_some_and(|pool| pool.contains(address)) && !(seeker.barred)(address));
+            || (seeker
+                .subnets
+                .iter()
+                .any(|subnet| subnet.pool.is_some_and(|pool| pool.contains(address)))
+                && !(seeker.barred)(address));
         given_out && self.is_free_for(seeker.mac, address, now)
     }
 
@@ -451,6 +464,7 @@ mod tests {
             relays: Vec::new(),
             binding: Binding::Lease,
             router_advertisements: false,
+            shared: None,
         }
     }
 
@@ -458,9 +472,9 @@ mod tests {
         Mac::new([2, 0, 0, 0, 0, last])
     }
 
-    fn seeker<'a>(subnet: &'a Subnet, last: u8, barred: &'a dyn Fn(Ipv4Addr) -> bool) -> Seeker<'a> {
+    fn seeker<'a>(subnets: &'a [&'a Subnet], last: u8, barred: &'a dyn Fn(Ipv4Addr) -> bool) -> Seeker<'a> {
         Seeker {
-            subnet,
+            subnets,
             mac: mac(last),
             known: false,
             reserved: None,
@@ -484,26 +498,28 @@ mod tests {
     #[test]
     fn an_offer_holds_ten_seconds_and_the_same_machine_gets_it_again() {
         let (subnet, mut leases) = (subnet(), Leases::default());
-        let first = leases.propose(&seeker(&subnet, 1, &|_| false), Timestamp(0)).unwrap();
+        let first = leases
+            .propose(&seeker(&[&subnet], 1, &|_| false), Timestamp(0))
+            .unwrap();
         assert_eq!(
-            leases.propose(&seeker(&subnet, 1, &|_| false), Timestamp(9_999)),
+            leases.propose(&seeker(&[&subnet], 1, &|_| false), Timestamp(9_999)),
             Ok(first)
         );
         let others: BTreeSet<_> = [2, 3]
             .into_iter()
             .map(|last| {
                 leases
-                    .propose(&seeker(&subnet, last, &|_| false), Timestamp(10_000))
+                    .propose(&seeker(&[&subnet], last, &|_| false), Timestamp(10_000))
                     .unwrap()
             })
             .collect();
         assert!(others.len() == 2 && !others.contains(&first));
         assert_eq!(
-            leases.propose(&seeker(&subnet, 4, &|_| false), Timestamp(10_000)),
+            leases.propose(&seeker(&[&subnet], 4, &|_| false), Timestamp(10_000)),
             Err(NoAddress::Exhausted)
         );
         assert_eq!(
-            leases.propose(&seeker(&subnet, 4, &|_| false), Timestamp(19_999)),
+            leases.propose(&seeker(&[&subnet], 4, &|_| false), Timestamp(19_999)),
             Ok(first)
         );
     }
@@ -512,8 +528,8 @@ mod tests {
     fn a_machine_has_one_row_on_a_subnet_and_a_change_can_be_taken_back() {
         let (subnet, mut leases) = (subnet(), Leases::default());
         let [a, b] = [10, 11].map(|last| Ipv4Addr::new(192, 0, 2, last));
-        leases.commit(&subnet, lease(a, 1, 0));
-        let change = leases.commit(&subnet, lease(b, 1, 1));
+        leases.commit(&[&subnet], lease(a, 1, 0));
+        let change = leases.commit(&[&subnet], lease(b, 1, 1));
         assert_eq!(change.rows, [LiveRow::LeaseGone(a), LiveRow::Lease(lease(b, 1, 1))]);
         assert_eq!(leases.rows().count(), 1);
         change.undo.iter().rev().for_each(|row| leases.apply(row));
@@ -524,26 +540,26 @@ mod tests {
     fn released_and_expired_addresses_wait_for_their_machine_until_they_are_needed() {
         let (subnet, mut leases) = (subnet(), Leases::default());
         for (last, at) in [(1, 0), (2, 1), (3, 2)] {
-            leases.commit(&subnet, lease(Ipv4Addr::new(192, 0, 2, 9 + last), last, at));
+            leases.commit(&[&subnet], lease(Ipv4Addr::new(192, 0, 2, 9 + last), last, at));
         }
         let b = Ipv4Addr::new(192, 0, 2, 11);
         assert_eq!(leases.release(b, mac(1), Timestamp(5)), None);
         leases.release(b, mac(2), Timestamp(5)).unwrap();
         assert_eq!(
-            leases.clone().propose(&seeker(&subnet, 2, &|_| false), Timestamp(6)),
+            leases.clone().propose(&seeker(&[&subnet], 2, &|_| false), Timestamp(6)),
             Ok(b)
         );
-        assert_eq!(leases.propose(&seeker(&subnet, 9, &|_| false), Timestamp(6)), Ok(b));
+        assert_eq!(leases.propose(&seeker(&[&subnet], 9, &|_| false), Timestamp(6)), Ok(b));
     }
 
     #[test]
     fn a_declined_address_is_nobodys_for_a_while() {
         let (subnet, mut leases) = (subnet(), Leases::default());
         let a = Ipv4Addr::new(192, 0, 2, 10);
-        leases.commit(&subnet, lease(a, 1, 0));
+        leases.commit(&[&subnet], lease(a, 1, 0));
         assert_eq!(leases.quarantine(a, mac(2), Timestamp(1)), None, "not its address");
         leases.quarantine(a, mac(1), Timestamp(1)).unwrap();
-        assert_ne!(leases.propose(&seeker(&subnet, 1, &|_| false), Timestamp(2)), Ok(a));
+        assert_ne!(leases.propose(&seeker(&[&subnet], 1, &|_| false), Timestamp(2)), Ok(a));
         let loaded = Leases::load(leases.rows().cloned());
         assert!(!loaded.is_free_for(mac(1), a, Timestamp(2)));
         assert!(loaded.is_free_for(mac(1), a, Timestamp(1).plus(QUARANTINE)));
@@ -554,14 +570,17 @@ mod tests {
         let (subnet, mut leases) = (subnet(), Leases::default());
         let reserved = |address: Ipv4Addr| address.octets()[3] != 12;
         let only = Ipv4Addr::new(192, 0, 2, 12);
-        assert_eq!(leases.propose(&seeker(&subnet, 1, &reserved), Timestamp(0)), Ok(only));
         assert_eq!(
-            leases.propose(&seeker(&subnet, 2, &reserved), Timestamp(1)),
+            leases.propose(&seeker(&[&subnet], 1, &reserved), Timestamp(0)),
+            Ok(only)
+        );
+        assert_eq!(
+            leases.propose(&seeker(&[&subnet], 2, &reserved), Timestamp(1)),
             Err(NoAddress::Exhausted)
         );
         assert!(
             leases
-                .propose(&seeker(&subnet, 2, &|_| false), Timestamp(10_001))
+                .propose(&seeker(&[&subnet], 2, &|_| false), Timestamp(10_001))
                 .is_ok()
         );
     }
@@ -570,14 +589,15 @@ mod tests {
     fn a_free_reservation_is_where_the_machine_has_to_go() {
         let (subnet, mut leases) = (subnet(), Leases::default());
         let (home, pool) = (Ipv4Addr::new(192, 0, 2, 200), Ipv4Addr::new(192, 0, 2, 10));
-        leases.commit(&subnet, lease(pool, 1, 0));
+        leases.commit(&[&subnet], lease(pool, 1, 0));
+        let network = [&subnet];
         let moved = Seeker {
             reserved: Some(home),
-            ..seeker(&subnet, 1, &|_| false)
+            ..seeker(&network, 1, &|_| false)
         };
         assert!(!leases.grantable(&moved, pool, Timestamp(1)));
         assert_eq!(leases.propose(&moved, Timestamp(1)), Ok(home));
-        leases.commit(&subnet, lease(home, 2, 1));
+        leases.commit(&[&subnet], lease(home, 2, 1));
         assert!(
             leases.grantable(&moved, pool, Timestamp(2)),
             "someone else is still there"
@@ -588,19 +608,20 @@ mod tests {
     fn offers_to_strangers_give_way_to_a_machine_on_record_and_their_leases_do_not() {
         let (subnet, mut leases) = (subnet(), Leases::default());
         let leased = Ipv4Addr::new(192, 0, 2, 10);
-        leases.commit(&subnet, lease(leased, 1, 0));
+        leases.commit(&[&subnet], lease(leased, 1, 0));
         for stranger in 1..=3 {
             leases
-                .propose(&seeker(&subnet, stranger, &|_| false), Timestamp(1))
+                .propose(&seeker(&[&subnet], stranger, &|_| false), Timestamp(1))
                 .unwrap();
         }
         assert_eq!(
-            leases.propose(&seeker(&subnet, 4, &|_| false), Timestamp(2)),
+            leases.propose(&seeker(&[&subnet], 4, &|_| false), Timestamp(2)),
             Err(NoAddress::Exhausted)
         );
+        let network = [&subnet];
         let known = |last| Seeker {
             known: true,
-            ..seeker(&subnet, last, &|_| false)
+            ..seeker(&network, last, &|_| false)
         };
         let got: BTreeSet<_> = [8, 9]
             .into_iter()
@@ -612,7 +633,7 @@ mod tests {
             Err(NoAddress::Exhausted),
             "what is on offer to machines on record stays theirs"
         );
-        assert!(!leases.grantable(&seeker(&subnet, 2, &|_| false), *got.first().unwrap(), Timestamp(5)));
+        assert!(!leases.grantable(&seeker(&[&subnet], 2, &|_| false), *got.first().unwrap(), Timestamp(5)));
         let told: Vec<bool> = [0, 1, 9_999, 10_000, 10_001]
             .into_iter()
             .map(|at| leases.tell_exhausted(Timestamp(at)))
@@ -626,15 +647,16 @@ mod tests {
         subnet.network = "10.0.0.0/8".parse().unwrap();
         subnet.pool = Some("10.0.0.1-10.255.255.254".parse().unwrap());
         let mut leases = Leases::default();
+        let network = [&subnet];
         for n in 0..20_000_u32 {
             let [_, _, a, b] = n.to_be_bytes();
             let seeker = Seeker {
                 mac: Mac::new([2, 0, 0, 0, a, b]),
-                ..seeker(&subnet, 0, &|_| false)
+                ..seeker(&network, 0, &|_| false)
             };
             let address = leases.propose(&seeker, Timestamp(0)).unwrap();
             leases.commit(
-                &subnet,
+                &[&subnet],
                 Lease {
                     mac: seeker.mac,
                     ..lease(address, 0, 0)

@@ -6,6 +6,7 @@ mod advertise;
 mod authoritative;
 mod emit;
 mod gate;
+mod identity;
 mod leases;
 pub mod packet;
 mod pool;

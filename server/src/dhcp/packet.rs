@@ -164,6 +164,8 @@ pub struct Packet {
     pub source: SocketAddrV4,
     /// The port that it came to: 67 or 4011.
     pub port: u16,
+    /// False for a client of RFC 951 that left the vendor field empty: it reads no options.
+    pub cookie: bool,
 }
 
 impl Packet {

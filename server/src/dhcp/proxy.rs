@@ -26,7 +26,7 @@ pub(super) enum Form {
 pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, leases: &mut Leases, outcome: &mut Outcome) {
     let packet = asking.packet;
     if !packet.giaddr.is_unspecified()
-        && let Err(why) = asking.subnet()
+        && let Err(why) = &asking.network
     {
         return asking.ignore(outcome, why);
     }
@@ -37,7 +37,18 @@ pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, lease
             "it does not boot from the network, and addresses are another server's",
         );
     }
-    let to_us = packet.server_id().is_some_and(|server| asking.is_us(server));
+    let to_us = packet.server_id().is_some_and(|server| asking.names_us(server));
+    if packet.port == PROXY_PORT {
+        if let Some(server) = packet.server_id().filter(|_| !to_us) {
+            return asking.ignore(
+                outcome,
+                format!("it asks {server}, which is not this server (option 54)"),
+            );
+        }
+        if !matches!(message, MessageType::Request | MessageType::Inform) {
+            return asking.ignore(outcome, "port 4011 takes REQUEST and INFORM alone");
+        }
+    }
     let reply = match message {
         MessageType::Discover => MessageType::Offer,
         MessageType::Request | MessageType::Inform if packet.port == PROXY_PORT || to_us => MessageType::Ack,
@@ -46,7 +57,7 @@ pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, lease
             let address = packet.requested_address();
             if let Some(address) = address {
                 leases.attempts.requested(mac, address, asking.now);
-                if asking.system.is_some() {
+                if asking.is_known() {
                     outcome.effects.push(asking.seen(mac, address));
                 }
             }
@@ -67,7 +78,8 @@ pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, lease
     } else {
         Form::InOffer
     };
-    let mut draft = Draft::new(reply, asking.server);
+    let mut draft = Draft::new(reply, asking.identifier);
+    asking.put_client_id(&mut draft);
     if reply == MessageType::Ack {
         draft.ciaddr = packet.ciaddr;
     }

@@ -3,16 +3,16 @@
 //! Pure. The only state it changes is the lease table that it is given. The state task runs it, tests and fuzzing call exactly it.
 
 use super::emit::{Draft, emit};
+use super::identity::{self, By, Record};
 use super::leases::{Change, Leases};
 use super::packet::{Client, MessageType, Op, Packet, code};
 use super::{authoritative, proxy};
 use crate::boot::{self, Answer, Ask, BootFile, Effect, Facts, FoundBy, World};
 use crate::config::DhcpMode;
 use crate::event::{Event, What};
-use crate::model::{Mac, Subnet, System, Timestamp};
+use crate::model::{Mac, Subnet, Timestamp};
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
 
 /// Where DHCP servers listen.
 pub const SERVER_PORT: u16 = 67;
@@ -85,22 +85,20 @@ pub struct Outcome {
 /// Answers one packet.
 #[must_use]
 pub fn respond(world: &World, link: &Link, leases: &mut Leases, packet: &Packet, now: Timestamp) -> Outcome {
-    let asking = Asking::new(world, link, packet, now);
+    let asking = Asking::new(world, link, leases, packet, now);
     let mut outcome = Outcome::default();
     if packet.op == Op::Reply {
         return outcome;
     }
-    let Some(message) = packet.message() else {
-        asking.ignore(
-            &mut outcome,
-            "no valid message type (option 53): plain BOOTP is not served",
-        );
+    let message = packet.message();
+    if message.is_none() && packet.option(code::MESSAGE_TYPE).is_some() {
+        asking.ignore(&mut outcome, "its message type (option 53) is none that there is");
         return outcome;
-    };
+    }
     asking.say(
         &mut outcome,
         What::DhcpReceived {
-            message: message.as_str().to_owned(),
+            message: asking.message_word().to_owned(),
             firmware: packet.firmware().map(|firmware| firmware.to_string()),
             client: asking.client_words(),
         },
@@ -119,10 +117,11 @@ pub fn respond(world: &World, link: &Link, leases: &mut Leases, packet: &Packet,
         asking.ignore(&mut outcome, "it is this server's own interface");
         return outcome;
     }
-    match world.config.dhcp {
-        DhcpMode::Off => asking.ignore(&mut outcome, "[dhcp] mode = \"off\""),
-        DhcpMode::Proxy => proxy::respond(&asking, mac, message, leases, &mut outcome),
-        DhcpMode::Authoritative => authoritative::respond(&asking, mac, message, leases, &mut outcome),
+    match (world.config.dhcp, message) {
+        (DhcpMode::Off, _) => asking.ignore(&mut outcome, "[dhcp] mode = \"off\""),
+        (DhcpMode::Proxy, Some(message)) => proxy::respond(&asking, mac, message, leases, &mut outcome),
+        (DhcpMode::Proxy, None) => asking.ignore(&mut outcome, "plain BOOTP, and addresses are another server's"),
+        (DhcpMode::Authoritative, message) => authoritative::respond(&asking, mac, message, leases, &mut outcome),
     }
     outcome
 }
@@ -133,10 +132,14 @@ pub(super) struct Asking<'a> {
     pub(super) link: &'a Link,
     pub(super) packet: &'a Packet,
     pub(super) now: Timestamp,
-    /// Our identity towards this client (option 54).
+    /// Our address towards this client.
     pub(super) server: Ipv4Addr,
+    /// Our identity towards it (option 54): our address, or what its relay says in 82.11.
+    pub(super) identifier: Ipv4Addr,
+    /// The subnet that the client is on and those that share its link, or why it is on none of ours.
+    pub(super) network: Result<Vec<&'a Subnet>, String>,
     /// The record of the machine.
-    pub(super) system: Option<Arc<System>>,
+    pub(super) record: Option<Record>,
 }
 
 /// The boot part of a reply.
@@ -148,7 +151,7 @@ pub(super) enum BootPart {
 }
 
 impl<'a> Asking<'a> {
-    fn new(world: &'a World, link: &'a Link, packet: &'a Packet, now: Timestamp) -> Self {
+    fn new(world: &'a World, link: &'a Link, leases: &Leases, packet: &'a Packet, now: Timestamp) -> Self {
         let known = |address: &Ipv4Addr| link.addresses.iter().any(|net| net.addr() == *address);
         let towards = |target: Ipv4Addr| {
             link.addresses
@@ -169,13 +172,18 @@ impl<'a> Asking<'a> {
             .or_else(|| link.addresses.first().map(Ipv4Net::addr))
             .or(world.config.address)
             .unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let network = identity::network(world, link, packet);
+        let subnets = network.as_deref().unwrap_or_default();
+        let record = identity::record(world, packet, subnets, leases, now);
         Self {
             world,
             link,
             packet,
             now,
             server,
-            system: packet.mac().and_then(|mac| world.inventory.system_by_mac(mac)).cloned(),
+            identifier: identity::server_override(&world.config, packet).unwrap_or(server),
+            network,
+            record,
         }
     }
 
@@ -184,43 +192,19 @@ impl<'a> Asking<'a> {
         self.world.config.address == Some(address) || self.link.addresses.iter().any(|net| net.addr() == address)
     }
 
-    /// The subnet that the client is on, or why it is on none of ours.
-    pub(super) fn subnet(&self) -> Result<&'a Subnet, String> {
-        let subnets = &self.world.config.subnets;
-        let giaddr = self.packet.giaddr;
-        if !giaddr.is_unspecified() {
-            let lists = |subnet: &&Subnet| subnet.relays.contains(&giaddr);
-            // RFC 3527: a relay that cannot use an address of the client's network says it in 82.5.
-            let selected = self
-                .packet
-                .relay_option(5)
-                .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
-                .map_or(giaddr, Ipv4Addr::from);
-            return subnets
-                .iter()
-                .filter(lists)
-                .find(|subnet| subnet.network.contains(&selected))
-                .or_else(|| subnets.iter().find(lists).filter(|_| selected == giaddr))
-                .ok_or_else(|| format!("relay {giaddr} is in no `relays` of a [[subnet]]"));
-        }
-        let on_link = |subnet: &&Subnet| {
-            self.link
-                .addresses
-                .iter()
-                .any(|net| subnet.network.contains(&net.addr()))
-        };
-        let ciaddr = self.packet.ciaddr;
-        if !ciaddr.is_unspecified()
-            && let Some(subnet) = self.world.config.subnet_of(ciaddr)
-            && (on_link(&subnet) || !subnet.relays.is_empty())
-        {
-            // A renewal comes straight from the client's own network, past its relay.
-            return Ok(subnet);
-        }
-        subnets
-            .iter()
-            .find(on_link)
-            .ok_or_else(|| format!("no [[subnet]] holds an address of {}", self.link.name))
+    /// True when the client means this server by `address`, as option 54 has it.
+    pub(super) fn names_us(&self, address: Ipv4Addr) -> bool {
+        self.identifier == address || self.is_us(address)
+    }
+
+    /// True when the machine's MAC is on record.
+    pub(super) fn is_known(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.by == By::Mac)
+    }
+
+    /// `DISCOVER`, or `BOOTP` for a client of before DHCP.
+    pub(super) fn message_word(&self) -> &'static str {
+        self.packet.message().map_or("BOOTP", MessageType::as_str)
     }
 
     /// Asks [`boot::decide`] for the boot part. `address` is what the client has or gets.
@@ -287,6 +271,13 @@ impl<'a> Asking<'a> {
         }
     }
 
+    /// RFC 6842: the identifier comes back as it came.
+    pub(super) fn put_client_id(&self, draft: &mut Draft) {
+        if let Some(id) = self.packet.option(code::CLIENT_ID) {
+            draft.put(code::CLIENT_ID, id);
+        }
+    }
+
     /// The reply as bytes, with the place it goes to.
     pub(super) fn reply(&self, draft: &Draft) -> Reply {
         Reply {
@@ -299,13 +290,13 @@ impl<'a> Asking<'a> {
     /// RFC 2131 section 4.1, and port 4011 of PXE.
     fn destination(&self, draft: &Draft) -> Destination {
         let packet = self.packet;
-        if !packet.giaddr.is_unspecified() {
+        if !packet.giaddr.is_unspecified() && !draft.past_relay {
             return Destination::Relay(SocketAddrV4::new(packet.giaddr, SERVER_PORT));
         }
         if packet.port == PROXY_PORT && !packet.source.ip().is_unspecified() {
             return Destination::ProxyUnicast(packet.source);
         }
-        if draft.message == MessageType::Nak {
+        if draft.message == Some(MessageType::Nak) {
             return Destination::Broadcast;
         }
         if !packet.ciaddr.is_unspecified() {
@@ -327,7 +318,7 @@ impl<'a> Asking<'a> {
         outcome.events.push(Event {
             at: self.now,
             mac: self.packet.mac(),
-            system: self.system.as_ref().map(|system| system.name.clone()),
+            system: self.record.as_ref().map(|record| record.system.name.clone()),
             peer: Some(self.packet.ciaddr)
                 .filter(|address| !address.is_unspecified())
                 .map(Into::into),
@@ -337,7 +328,7 @@ impl<'a> Asking<'a> {
 
     /// Notes why there is no answer.
     pub(super) fn ignore(&self, outcome: &mut Outcome, reason: impl Into<String>) {
-        let message = self.packet.message().map_or("BOOTP", MessageType::as_str).to_owned();
+        let message = self.message_word().to_owned();
         self.say(
             outcome,
             What::DhcpIgnored {
@@ -356,7 +347,7 @@ impl<'a> Asking<'a> {
         self.say(
             outcome,
             What::DhcpAnswered {
-                message: draft.message.as_str().to_owned(),
+                message: draft.message.map_or("BOOTREPLY", MessageType::as_str).to_owned(),
                 address: Some(draft.yiaddr).filter(|address| !address.is_unspecified()),
                 file: Some(file)
                     .filter(|file| !file.is_empty())

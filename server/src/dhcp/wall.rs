@@ -22,8 +22,8 @@ pub enum Rejected {
     /// A hardware address that its field cannot hold.
     #[error("hardware address length {0} is above 16, the size of its field")]
     HardwareLength(u8),
-    /// Plain BOOTP, or no BOOTP at all.
-    #[error("no DHCP magic cookie")]
+    /// Something else where the cookie of DHCP stands, or nothing there and no BOOTP either.
+    #[error("neither DHCP's magic cookie nor the empty vendor field of BOOTP")]
     Magic,
 }
 
@@ -47,11 +47,14 @@ pub fn parse(bytes: &[u8]) -> Result<Packet, Rejected> {
     if hlen > 16 {
         return Err(Rejected::HardwareLength(hlen));
     }
-    if !fixed.ends_with(&dhcproto::v4::MAGIC) {
+    let cookie = fixed.ends_with(&dhcproto::v4::MAGIC);
+    // RFC 951 knows no cookie; a client of its time leaves the vendor field as zeroes.
+    let empty = fixed.ends_with(&[0; 4]) && tail.iter().all(|byte| *byte == 0);
+    if !cookie && !empty {
         return Err(Rejected::Magic);
     }
     let mut options = BTreeMap::new();
-    let mut bad_options = walk(tail, &mut options);
+    let mut bad_options = if cookie { walk(tail, &mut options) } else { 0 };
     let overload = match options.get(&code::OVERLOAD).map(Vec::as_slice) {
         Some([bits @ 1..=3]) => *bits,
         _ => 0,
@@ -92,6 +95,7 @@ pub fn parse(bytes: &[u8]) -> Result<Packet, Rejected> {
         bad_options,
         source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         port: 67,
+        cookie,
     })
 }
 
@@ -141,6 +145,17 @@ mod tests {
         let mut magic = packet(&[]);
         magic[236] = 0;
         assert_eq!(parse(&magic), Err(Rejected::Magic));
+    }
+
+    #[test]
+    fn an_empty_vendor_field_is_a_client_of_rfc_951() {
+        let mut bytes = packet(&[]);
+        bytes.resize(300, 0);
+        bytes[236..240].copy_from_slice(&[0; 4]);
+        let plain = parse(&bytes).unwrap();
+        assert!(!plain.cookie && plain.message().is_none() && plain.mac().is_some());
+        bytes[250] = 1;
+        assert_eq!(parse(&bytes), Err(Rejected::Magic), "not empty");
     }
 
     #[test]
