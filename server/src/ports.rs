@@ -56,6 +56,8 @@ pub enum LiveRow {
 pub enum Class {
     /// DHCPDISCOVER: dropped from half full on; the client asks again.
     Discover,
+    /// DHCPDISCOVER of a machine on record: after what was begun, before strangers.
+    KnownDiscover,
     /// DHCPREQUEST and the rest of DHCP: dropped when older than 2 s.
     Request,
     /// An effect of TFTP or HTTP: never dropped.

@@ -316,7 +316,8 @@ fn take(received: Received, port: &Arc<Port>, link: &Arc<Link>, shared: &Arc<Sha
         .is_some_and(|mac| world.inventory.system_by_mac(mac).is_some());
     // When the queue fills, machines on record come first and DISCOVERs of strangers go first.
     let class = match packet.message() {
-        Some(MessageType::Discover) if !known => Class::Discover,
+        Some(MessageType::Discover) if known => Class::KnownDiscover,
+        Some(MessageType::Discover) => Class::Discover,
         _ => Class::Request,
     };
     let job = job(packet, Arc::clone(port), Arc::clone(link), Arc::clone(shared));

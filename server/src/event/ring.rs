@@ -2,8 +2,8 @@
 //!
 //! Pure. The machine that was silent longest gives way first.
 
-use super::Event;
 use super::timeline::Open;
+use super::{Event, What};
 use crate::model::{Mac, Name, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -83,12 +83,20 @@ impl Machine {
         let skip = self.events.len().saturating_sub(self.current);
         let events: Vec<_> = self.events.iter().skip(skip).cloned().collect();
         // A newcomer that shouts and is not served is no boot; the journal has it.
-        let worth = matches!(key, Key::System(_)) || self.open.has_moved();
+        let worth = matches!(key, Key::System(_)) || (self.open.has_moved() && events.iter().any(|event| boots(event)));
         (worth && !events.is_empty() && *key != Key::Server).then(|| Boot {
             key: key.clone(),
             events,
         })
     }
+}
+
+/// False for the DHCP of an operating system: a stranger that takes an address and is given nothing to boot is no boot either.
+const fn boots(event: &Event) -> bool {
+    !matches!(
+        event.what,
+        What::DhcpReceived { firmware: None, .. } | What::DhcpAnswered { file: None, .. } | What::DhcpIgnored { .. }
+    )
 }
 
 /// All rings.
@@ -219,7 +227,6 @@ impl Rings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::What;
 
     const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
 
@@ -294,7 +301,26 @@ mod tests {
         assert_eq!(rings.of(None, Some(MAC)).len(), 3);
         assert_eq!(rings.of(Some(&"web1".parse().unwrap()), None).len(), 2);
         assert_eq!(rings.of(None, Some(Mac::new([2, 0, 0, 0, 0, 9]))).len(), 0);
-        // A newcomer that is not served is no boot.
+        // A newcomer that is not served is no boot, and neither is an operating system that takes an address.
+        let stranger = Some(Mac::new([2, 0, 0, 0, 0, 7]));
+        let (request, ack) = (
+            What::DhcpReceived {
+                message: "REQUEST".into(),
+                firmware: None,
+                client: None,
+            },
+            |file: Option<&str>| What::DhcpAnswered {
+                message: "ACK".into(),
+                address: None,
+                file: file.map(ToOwned::to_owned),
+                rule: String::new(),
+                durable_us: None,
+            },
+        );
+        rings.push(event(7, None, stranger, request));
+        rings.push(event(7, None, stranger, ack(None)));
         assert_eq!(rings.silent(Timestamp(9_000_000), Duration::ZERO).len(), 1);
+        rings.push(event(9_000_001, None, stranger, ack(Some("undionly.kpxe"))));
+        assert_eq!(rings.silent(Timestamp(19_000_000), Duration::ZERO).len(), 1);
     }
 }

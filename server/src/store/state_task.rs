@@ -191,6 +191,7 @@ impl StateQueue for StateTask {
         let depth = self.depth.load(Ordering::Relaxed);
         let full = match class {
             Class::Discover => depth >= QUEUE / 2,
+            Class::KnownDiscover => depth >= QUEUE - QUEUE / 4,
             Class::Request => depth >= QUEUE,
             Class::Effect => false,
         };

@@ -14,9 +14,9 @@ use std::time::Duration;
 /// Work that waited longer is dropped: the client has asked again.
 const STALE: Duration = Duration::from_secs(2);
 /// How long the DISCOVERs of a burst may take to clear.
-const BURST: Duration = Duration::from_millis(500);
+const BURST: Duration = Duration::from_millis(200);
 /// How long a DISCOVER may wait once they do not clear any more.
-const OVERLOAD: Duration = Duration::from_millis(10);
+const OVERLOAD: Duration = Duration::from_millis(5);
 
 /// A job, as it was handed in.
 pub(super) struct Queued {
@@ -28,6 +28,7 @@ pub(super) struct Queued {
 /// The jobs that wait.
 pub(super) struct Waiting {
     begun: VecDeque<Queued>,
+    known: VecDeque<Queued>,
     discovers: VecDeque<Queued>,
     /// When no DISCOVER waited for the last time.
     cleared: Timestamp,
@@ -39,6 +40,7 @@ impl Waiting {
     pub(super) const fn new(depth: Arc<AtomicUsize>, now: Timestamp) -> Self {
         Self {
             begun: VecDeque::new(),
+            known: VecDeque::new(),
             discovers: VecDeque::new(),
             cleared: now,
             depth,
@@ -48,12 +50,13 @@ impl Waiting {
     pub(super) fn put(&mut self, queued: Queued) {
         match queued.class {
             Class::Discover => self.discovers.push_back(queued),
+            Class::KnownDiscover => self.known.push_back(queued),
             Class::Request | Class::Effect => self.begun.push_back(queued),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.discovers.is_empty()
+        self.begun.is_empty() && self.known.is_empty() && self.discovers.is_empty()
     }
 
     /// The oldest job of those that go on with something begun.
@@ -67,8 +70,14 @@ impl Waiting {
         None
     }
 
-    /// The oldest DISCOVER that is still worth an answer.
+    /// The oldest DISCOVER that is still worth an answer, of a machine on record if there is one.
     pub(super) fn next_discover(&mut self, now: Timestamp) -> Option<Job> {
+        while let Some(queued) = self.known.pop_front() {
+            self.gone();
+            if now.since(queued.received) <= STALE {
+                return Some(queued.job);
+            }
+        }
         let patience = if now.since(self.cleared) > BURST {
             OVERLOAD
         } else {
@@ -150,8 +159,9 @@ mod tests {
         bench.put(Class::Discover, 0, 1);
         bench.put(Class::Request, 0, 2);
         bench.put(Class::Effect, 0, 3);
+        bench.put(Class::KnownDiscover, 0, 5);
         bench.put(Class::Request, 0, 4);
-        assert_eq!(bench.drain(1), [2, 3, 4, 1]);
+        assert_eq!(bench.drain(1), [2, 3, 4, 5, 1]);
         assert_eq!(bench.depth.load(Ordering::Relaxed), 0);
         assert!(bench.waiting.is_empty());
     }
@@ -162,17 +172,17 @@ mod tests {
         for number in 0..100 {
             bench.put(Class::Discover, 0, number);
         }
-        assert_eq!(bench.drain(400).len(), 100, "a burst clears");
+        assert_eq!(bench.drain(150).len(), 100, "a burst clears");
         // From now on one always waits.
         for number in 0..60 {
-            bench.put(Class::Discover, 400 + i64::from(number) * 10, number);
+            bench.put(Class::Discover, 150 + i64::from(number) * 10, number);
         }
-        let job = bench.waiting.next_discover(Timestamp(410));
+        let job = bench.waiting.next_discover(Timestamp(160));
         assert!(job.is_some());
-        let taken = bench.drain(1000);
-        assert_eq!(taken, [59], "overload: those that waited more than 10 ms are gone");
-        bench.put(Class::Discover, 900, 7);
-        assert_eq!(bench.drain(1001), [7], "it cleared, so patience is back");
+        let taken = bench.drain(742);
+        assert_eq!(taken, [59], "overload: those that waited more than 5 ms are gone");
+        bench.put(Class::Discover, 642, 7);
+        assert_eq!(bench.drain(743), [7], "it cleared, so patience is back");
         assert_eq!(bench.depth.load(Ordering::Relaxed), 0);
     }
 
