@@ -7,9 +7,9 @@ bench_storm() {
         ours
         figures=$("${on_client[@]}" "$load" storm --server 10.64.0.1 --tftp 6969 --machines "$machines")
         set -- $figures
-        echo "$1" >>"$work/storm.acked" more
+        echo "$1" >>"$work/storm.acked"
         echo "$2" >>"$work/storm.p99"
-        echo "$3" >>"$work/storm.done" more
+        echo "$3" >>"$work/storm.done"
         echo "$4" >>"$work/storm.took"
         stop "$child"
         rm -rf "$state"

@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 /// One to 255 bytes.
 ///
+/// A slice, for three places for one in each interface of 100,000 machines count.
 /// Prints as text where that reads back to the same bytes, else as `0x0108ab`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Octets(Vec<u8>);
+pub struct Octets(Box<[u8]>);
 
 /// The text was no identifier.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Octets {
     /// Takes the bytes as they are on the wire; none for what no option can hold.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        (1..=255).contains(&bytes.len()).then(|| Self(bytes.to_vec()))
+        (1..=255).contains(&bytes.len()).then(|| Self(bytes.into()))
     }
 
     /// The bytes as they are on the wire.
