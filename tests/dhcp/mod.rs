@@ -8,6 +8,7 @@ mod kill;
 mod options;
 mod peers;
 mod properties;
+mod relay;
 mod reservations;
 mod rfc2131;
 mod server;

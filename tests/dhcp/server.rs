@@ -26,9 +26,14 @@ pub struct Server {
 impl Server {
     /// A server that gives out `pool` of 10.77.0.0/16.
     pub fn new(pool: &str) -> Self {
+        Self::with_subnet(pool, "")
+    }
+
+    /// A server that gives out `pool` of 10.77.0.0/16, with these further sections.
+    pub fn with_subnet(pool: &str, sections: &str) -> Self {
         Self::configured(&format!(
             "[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"authoritative\"\n[[subnet]]\nnetwork = \"10.77.0.0/16\"\n\
-             pool = \"{pool}\"\nrouter = \"{ADDRESS}\"\nlease = \"1h\"\nrelays = [\"{RELAY}\"]\n"
+             pool = \"{pool}\"\nrouter = \"{ADDRESS}\"\nlease = \"1h\"\nrelays = [\"{RELAY}\"]\n{sections}"
         ))
     }
 
@@ -120,6 +125,11 @@ impl Server {
     /// The host with the relay's address.
     pub fn relay(&self) -> Host {
         self.net.host("relay", Some(&format!("{RELAY}/16")))
+    }
+
+    /// A folder that lasts as long as this.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub fn state(&self) -> PathBuf {
