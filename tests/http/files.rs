@@ -48,7 +48,7 @@ fn whole_files_ranges_and_resumes_are_the_files_own_bytes() {
         line.trim().to_owned()
     };
     assert_eq!(header("Accept-Ranges: "), "bytes");
-    let (etag, modified) = (header("Etag: "), header("Last-Modified: "));
+    let (etag, modified) = (header("ETag: "), header("Last-Modified: "));
     let status = |args: &[&str]| {
         curl_text(
             &[

@@ -48,7 +48,7 @@ fn http_serves_files_ranges_and_folders_out_of_an_image() {
     let tag = |path: &str| {
         let head = curl_text(&["-I", &lab.url(path)]);
         assert!(head.contains("200 OK") && head.contains("Last-Modified: "), "{head}");
-        let tag = head.lines().find_map(|line| line.strip_prefix("Etag: "));
+        let tag = head.lines().find_map(|line| line.strip_prefix("ETag: "));
         tag.unwrap_or_else(|| panic!("no tag in {head}")).trim().to_owned()
     };
     let own = tag("d/lab/big");

@@ -331,6 +331,20 @@ impl IsoFile {
         self.stamp.inode.rotate_left(40) ^ place
     }
 
+    /// Where byte `offset` of the file lies in the image; none at and behind its end.
+    #[must_use]
+    pub fn run(&self, offset: u64) -> Option<(&File, Extent)> {
+        Some((&self.file, self.extents.locate(offset)?))
+    }
+
+    /// True while the image is what it was when it was opened.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unchanged(&self) -> io::Result<bool> {
+        Ok(Stamp::of(&self.file.metadata()?) == self.stamp)
+    }
+
     /// Reads at `offset` into `buffer`, and tells how many bytes; 0 only at the end.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 )]
 
 use super::detect::{Entry, Look, Source};
+use super::iso9660::Extent;
 use super::iso_source::{self, Iso, IsoFile};
 use crate::model::Medium;
 use nix::errno::Errno;
@@ -159,6 +160,37 @@ impl TreeFile {
             Self::Plain(file, _) => file.read_at(buffer, offset),
             Self::Inside(file) => file.read_at(buffer, offset),
         }
+    }
+
+    /// Where byte `offset` lies: the file that holds it, its place there, and how many bytes follow it there; none at and behind the end.
+    #[must_use]
+    pub fn run(&self, offset: u64) -> Option<(&File, Extent)> {
+        match self {
+            Self::Plain(file, metadata) => {
+                let length = metadata.len().checked_sub(offset).filter(|left| *left > 0)?;
+                Some((file, Extent { offset, length }))
+            }
+            Self::Inside(file) => file.run(offset),
+        }
+    }
+
+    /// Looks whether the file, or the image that it is in, is still what was opened. Content that is rewritten in place while it is sent
+    /// would reach a machine as a mixture of old and new.
+    ///
+    /// # Errors
+    /// `InvalidData` when it was written to; what the system says.
+    pub fn unchanged(&self) -> io::Result<()> {
+        let same = match self {
+            Self::Plain(file, then) => {
+                let now = file.metadata()?;
+                (now.len(), now.mtime(), now.mtime_nsec()) == (then.len(), then.mtime(), then.mtime_nsec())
+            }
+            Self::Inside(file) => file.unchanged()?,
+        };
+        if same {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it was changed while it was sent"))
     }
 
     /// Reads at `offset` until `buffer` is full or the file ends, and tells how many bytes.

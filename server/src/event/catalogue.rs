@@ -102,6 +102,9 @@ catalogue! {
     HttpNotFound "HTTP_NOT_FOUND" Debug
         "Something was asked for by HTTP that is not there, or not for this client."
         "If an installer needs it, the reason says what is missing."
+    HttpCrowded "HTTP_CROWDED" Warn
+        "A connection was turned away with 503 because its address, or all together, have as many open as they may, all of them busy."
+        "One address with many: a NAT or a hypervisor with many guests, which come again by themselves, or a client gone wild."
     AnswerFile "ANSWER_FILE" Info
         "An answer file was rendered and handed out to the machine that its token is bound to."
         "Nothing to do."
@@ -266,6 +269,7 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         } => write!(f, "{role} {path}  {} of {}", size(*bytes), size(*all)),
         What::HttpBroken { path, bytes, reason } => write!(f, "{path} broke off after {}: {reason}", size(*bytes)),
         What::HttpNotFound { path, reason } => write!(f, "{path} not found: {reason}"),
+        What::HttpCrowded { open, whose } => write!(f, "connection turned away: {open} of {whose} are busy"),
         What::AnswerFile { file, template, bytes } => write!(f, "answer file {file} from {template}, {}", size(*bytes)),
         What::AnswerRefused { cause } => write!(f, "refused: {cause}"),
         What::TemplateBroken { template, error } => write!(f, "template {template}: {error}"),

@@ -199,6 +199,13 @@ pub enum What {
         /// Why, for the log only.
         reason: String,
     },
+    /// A connection was turned away because too many are open.
+    HttpCrowded {
+        /// How many are.
+        open: u32,
+        /// `this address` or `all addresses`.
+        whose: String,
+    },
     /// An answer file was handed out.
     AnswerFile {
         /// Which.

@@ -4,6 +4,7 @@
 
 pub mod content_type;
 pub mod guesses;
+pub mod head;
 pub mod listing;
 pub mod range;
 mod respond;

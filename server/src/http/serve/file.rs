@@ -1,29 +1,30 @@
-//! Files and folders on their way out: opened below their root, judged, read in large pieces, never whole.
+//! Files and folders on their way out: opened below their root, judged, and handed from the page cache to the socket by the kernel.
+//!
+//! sendfile(2) copies nothing into this process, whatever the file's size and place: a file on disk is one run of bytes, one inside an
+//! ISO image as many as it has extents. Bytes that are not in memory yet are fetched on the blocking pool, so that a slow disk delays
+//! who asked for them and nobody else.
 #![allow(
     clippy::disallowed_methods,
-    reason = "IO: reads files piece by piece on the blocking pool"
+    reason = "IO: opens files and sends them; what may wait for a disk runs on the blocking pool"
 )]
 
 use crate::distro::tree::{self, TreeFile};
 use crate::http::listing::Entry;
 use crate::http::range::FileFacts;
 use crate::http::{FileRef, Source};
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use nix::fcntl::OFlag;
-use std::fs::OpenOptions;
-use std::future::Future;
-use std::io;
+use rustix::fs::sendfile;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::OpenOptionsExt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 
-/// A piece of a file while few transfers run: measured 1.4-1.6 GB/s to one client, against 0.8-0.9 with 64 KiB.
-pub(super) const LARGE_PIECE: usize = 256 * 1024;
-/// A piece while many run, so that 8,192 slow clients hold 512 MiB and no more.
-pub(super) const SMALL_PIECE: usize = 64 * 1024;
+/// Most bytes handed over before others have their turn on this thread.
+const SPAN: u64 = 512 * 1024;
 
 /// What a path turned out to be.
 pub(super) enum Opened {
@@ -74,95 +75,96 @@ fn with_facts(file: TreeFile) -> Opened {
     Opened::File(Arc::new(file), facts)
 }
 
-/// Reads `len` bytes at `offset`. Blocks.
-pub(super) fn read_piece(file: &TreeFile, offset: u64, len: usize) -> io::Result<Bytes> {
-    let mut piece = vec![0; len];
-    if file.fill(&mut piece, offset)? < len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(Bytes::from(piece))
-}
-
-/// A part of a file as a body: one piece leaves while the next is read.
-pub(super) struct FileBody {
+/// A part of a file that is being sent.
+pub(super) struct Part {
     file: Arc<TreeFile>,
-    /// Where the next read begins.
-    next: u64,
-    /// Where the part ends.
+    /// The next byte.
+    at: u64,
+    /// The byte behind the last.
     end: u64,
+}
+
+impl Part {
+    /// The bytes `at..end` of `file`.
+    pub(super) const fn new(file: Arc<TreeFile>, at: u64, end: u64) -> Self {
+        Self { file, at, end }
+    }
+
     /// Bytes that have not left yet.
-    left: u64,
-    piece: usize,
-    ahead: bool,
-    ready: Option<Bytes>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
-}
-
-impl FileBody {
-    /// The bytes `first..end` of `file`, of which `start` was read already. `roomy` reads ahead in large pieces.
-    pub(super) fn new(file: Arc<TreeFile>, first: u64, end: u64, start: Bytes, roomy: bool) -> Self {
-        let next = first.saturating_add(u64::try_from(start.len()).unwrap_or(u64::MAX));
-        Self {
-            file,
-            next,
-            end,
-            left: end.saturating_sub(first),
-            piece: if roomy { LARGE_PIECE } else { SMALL_PIECE },
-            ahead: roomy,
-            ready: Some(start).filter(|start| !start.is_empty()),
-            reading: None,
-        }
+    pub(super) const fn left(&self) -> u64 {
+        self.end.saturating_sub(self.at)
     }
 
-    fn read_next(&mut self) {
-        let left = self.end.saturating_sub(self.next);
-        if left == 0 || self.reading.is_some() {
-            return;
-        }
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(self.piece);
-        let (file, offset) = (self.file.clone(), self.next);
-        self.next = self.next.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        self.reading = Some(spawn_blocking(move || read_piece(&file, offset, len)));
-    }
-
-    fn give(&mut self, piece: Bytes) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.left = self.left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        if self.ahead {
-            self.read_next();
-        }
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-}
-
-impl Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(piece) = self.ready.take() {
-            return self.give(piece);
-        }
-        self.read_next();
-        let Some(reading) = &mut self.reading else {
-            return Poll::Ready(None);
+    /// Hands the socket as much as it takes, at most [`SPAN`], and tells how much that was, even where it ended in an error.
+    pub(super) async fn push(&mut self, stream: &Arc<TcpStream>) -> (u64, io::Result<()>) {
+        let span = Span {
+            file: self.file.clone(),
+            at: self.at,
+            most: self.left().min(SPAN),
         };
-        let read = ready!(Pin::new(reading).poll(cx));
-        self.reading = None;
-        match read.map_err(io::Error::other).and_then(|read| read) {
-            Ok(piece) => self.give(piece),
-            // The length was promised, so all that is left is to break the connection off.
-            Err(error) => {
-                self.next = self.end;
-                Poll::Ready(Some(Err(error)))
+        let (pushed, result) = if span.in_memory() {
+            span.push(stream)
+        } else {
+            let stream = stream.clone();
+            let pushing = spawn_blocking(move || span.push(&stream)).await;
+            pushing.unwrap_or_else(|panicked| (0, Err(io::Error::other(panicked))))
+        };
+        self.at = self.at.saturating_add(pushed);
+        (pushed, result)
+    }
+}
+
+/// The next bytes of a part.
+struct Span {
+    file: Arc<TreeFile>,
+    at: u64,
+    most: u64,
+}
+
+impl Span {
+    /// The run of bytes that is next.
+    fn run(&self) -> io::Result<(&File, u64, u64)> {
+        let (file, run) = self.file.run(self.at).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((file, run.offset, run.length.min(self.most)))
+    }
+
+    /// True when its first and its last byte can be read without waiting for a disk. Read-ahead works in long runs, so the rest is hardly
+    /// ever elsewhere; where the file system cannot tell, it is false.
+    fn in_memory(&self) -> bool {
+        let here = |file: &File, at: u64| {
+            let mut byte = [0];
+            preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT).is_ok()
+        };
+        self.run().is_ok_and(|(file, at, length)| {
+            here(file, at) && here(file, at.saturating_add(length.saturating_sub(1)))
+        })
+    }
+
+    /// Blocks for the disk, never for the socket.
+    fn push(&self, stream: &TcpStream) -> (u64, io::Result<()>) {
+        let run = self.file.unchanged().and_then(|()| self.run());
+        let (file, mut at, length) = match run {
+            Ok(run) => run,
+            Err(error) => return (0, Err(error)),
+        };
+        let begin = at;
+        let end = at.saturating_add(length);
+        let tried = stream.try_io(Interest::WRITABLE, || {
+            // Until the socket says that it is full: only then does the kernel tell when it is not.
+            while at < end {
+                let most = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+                match sendfile(stream, file, Some(&mut at), most) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+            Ok(())
+        });
+        let result = match tried {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            tried => tried,
+        };
+        (at.saturating_sub(begin), result)
     }
 }

@@ -2,65 +2,72 @@
 #![allow(clippy::disallowed_methods, reason = "IO: one request on its way through the shell")]
 
 use super::Shared;
-use super::connection::Conn;
-use super::file::{FileBody, LARGE_PIECE, Opened, SMALL_PIECE, open_source, read_piece};
+use super::file::{Opened, Part, open_source};
 use super::transfer::Transfer;
 use crate::boot::{Effect, When, World, still_stands};
 use crate::distro::tree::TreeFile;
 use crate::event::What;
 use crate::event::metrics::Standing;
 use crate::http::guesses::{self, Verdict};
+use crate::http::head::Head;
 use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
 use crate::install::{State, Token, state};
 use crate::model::Mac;
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-/// Transfers up to which pieces are large and read ahead.
-const ROOMY: i64 = 256;
-/// Most of a report that is taken in before it is answered.
-const MOST_BODY: usize = 256 * 1024;
 /// How often a request is decided anew because an arming or an installation changed while its answer was made.
 const DECISIONS: usize = 4;
-/// How long a report's body may take.
-const BODY_TIME: Duration = Duration::from_secs(10);
-
 /// Ends the connection without an answer: its client guesses tokens.
-#[derive(Debug, thiserror::Error)]
-#[error("too many wrong tokens from this address")]
+#[derive(Debug)]
 pub(super) struct ShutOut;
+
+/// An answer, ready to be sent.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    /// Further header fields.
+    pub(super) fields: Vec<(&'static str, String)>,
+    /// Bytes of the body, also where a HEAD keeps it back; none for a 304.
+    pub(super) length: Option<u64>,
+    pub(super) payload: Payload,
+}
+
+/// What follows the head of an answer.
+pub(super) enum Payload {
+    Nothing,
+    Text(String),
+    File(Part, Box<Transfer>),
+}
+
+/// How much of a request's body is of any use, in bytes.
+pub(super) fn keeps_of_body(head: &Head) -> usize {
+    if head.method != Method::Post {
+        return 0;
+    }
+    let asked = route::route(&head.path, head.query.as_deref(), b"");
+    if asked.takes_body() || asked.renders() {
+        route::DETAIL.saturating_mul(4)
+    } else {
+        0
+    }
+}
 
 /// Answers one request. Whatever goes wrong has an answer, but for who guesses tokens.
 pub(super) async fn handle(
-    shared: Arc<Shared>,
-    conn: Conn,
+    shared: &Arc<Shared>,
     peer: IpAddr,
     local: IpAddr,
-    request: Request<Incoming>,
-) -> Result<Response<Sending>, ShutOut> {
-    let started = Instant::now();
-    let (parts, body) = request.into_parts();
-    let method = Method::of(parts.method.as_str());
-    let (path, query) = (parts.uri.path(), parts.uri.query());
-    let asked = route::route(path, query, b"");
-    let body = if method == Method::Post && (asked.takes_body() || asked.renders()) {
-        take_body(body).await
-    } else {
-        Vec::new()
-    };
+    mut head: Head,
+    body: Vec<u8>,
+    started: Instant,
+) -> Result<Answer, ShutOut> {
+    let method = head.method;
+    let asked = route::route(&head.path, head.query.as_deref(), b"");
     // Only IPv4 boots; an IPv6 client gets the pages that need no machine.
     let v4 = |address: IpAddr| match address.to_canonical() {
         IpAddr::V4(address) => Some(address),
@@ -104,8 +111,8 @@ pub(super) async fn handle(
     let local = v4(local).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let asking = Arc::new(Asking {
         method,
-        path: path.to_owned(),
-        query: query.map(str::to_owned),
+        path: std::mem::take(&mut head.path),
+        query: head.query.take(),
         body,
         peer,
         local,
@@ -123,8 +130,8 @@ pub(super) async fn handle(
             .into_iter()
             .partition(|effect| matches!(effect, Effect::Install { when: When::Before, .. }));
         reply.effects = after;
-        if hold(&shared, &before).await {
-            return Ok(finish(&shared, &conn, method, &parts.headers, &world, reply, started).await);
+        if hold(shared, &before).await {
+            return Ok(finish(shared, &head, &world, reply, started).await);
         }
         // The same answer twice: it is not that the world has moved on, the disk fails.
         if overtaken.replace(before.clone()) == Some(before) {
@@ -132,7 +139,7 @@ pub(super) async fn handle(
         }
     }
     // The disk fails, or rendering panicked, which the log has: the client may try again.
-    Ok(text(&conn, method, Reply::unavailable(nobody(peer))))
+    Ok(text(method, Reply::unavailable(nobody(peer))))
 }
 
 const fn nobody(peer: Ipv4Addr) -> Who {
@@ -198,34 +205,14 @@ async fn hold(shared: &Shared, before: &[Effect]) -> bool {
     }
 }
 
-/// The first part of a report's body; the rest is read and dropped. What arrived counts, even when the client then stalls.
-async fn take_body(mut body: Incoming) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut seen = 0_usize;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(data) = frame.data_ref() else { continue };
-            let room = route::DETAIL.saturating_mul(4).saturating_sub(kept.len());
-            kept.extend_from_slice(data.get(..room.min(data.len())).unwrap_or(&[]));
-            seen = seen.saturating_add(data.len());
-            if seen > MOST_BODY {
-                break;
-            }
-        }
-    };
-    let _ = timeout(BODY_TIME, reading).await;
-    kept
-}
-
 async fn finish(
     shared: &Arc<Shared>,
-    conn: &Conn,
-    method: Method,
-    headers: &HeaderMap,
+    head: &Head,
     world: &World,
     mut reply: Reply,
     started: Instant,
-) -> Response<Sending> {
+) -> Answer {
+    let method = head.method;
     let file = match &reply.body {
         Body::Text(_) => None,
         Body::Metrics => {
@@ -234,7 +221,7 @@ async fn finish(
         }
         Body::File(file) => {
             let file = file.clone();
-            match open_file(shared, method, headers, &file).await {
+            match open_file(head, &file).await {
                 Ok(ready) => Some((file, ready)),
                 Err(error) => {
                     reply = missing(reply.who, &file, &error);
@@ -251,27 +238,16 @@ async fn finish(
         shared.events.emit(reply.who.event(world.now, what));
     }
     match file {
-        None => text(conn, method, reply),
-        Some((file, Ready::Folder(entries))) => folder(conn, method, reply, &file, &entries),
-        Some((
-            file,
-            Ready::File {
-                open,
-                facts,
-                portion,
-                start,
-                roomy,
-            },
-        )) => {
+        None => text(method, reply),
+        Some((file, Ready::Folder(entries))) => folder(method, reply, &file, &entries),
+        Some((file, Ready::File { open, facts, portion })) => {
             let file = Outgoing {
                 file,
                 open,
                 facts,
                 portion,
-                start,
-                roomy,
             };
-            send_file(shared, conn, method, reply, file, started)
+            send_file(shared, method, reply, file, started)
         }
     }
 }
@@ -311,52 +287,25 @@ enum Ready {
         open: Arc<TreeFile>,
         facts: FileFacts,
         portion: Portion,
-        start: Bytes,
-        roomy: bool,
     },
 }
 
-/// Opens, judges and reads the first piece in one visit to the blocking pool.
-async fn open_file(shared: &Arc<Shared>, method: Method, headers: &HeaderMap, file: &FileRef) -> io::Result<Ready> {
-    let header = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    let range = header("range").filter(|_| method == Method::Get);
-    let (if_range, if_none_match) = (header("if-range"), header("if-none-match"));
-    let if_modified_since = header("if-modified-since");
-    let roomy = shared.metrics.http_transfers.get() < ROOMY;
+/// Opens on the blocking pool, since the folders on the way may be on a slow disk, and judges.
+async fn open_file(head: &Head, file: &FileRef) -> io::Result<Ready> {
     let file = file.clone();
-    let opening = move || {
-        let (open, facts) = match open_source(&file)? {
-            Opened::Folder(entries) => return Ok(Ready::Folder(entries)),
-            Opened::File(open, facts) => (open, facts),
-        };
-        let conditions = Conditions {
-            range: range.as_deref(),
-            if_range: if_range.as_deref(),
-            if_none_match: if_none_match.as_deref(),
-            if_modified_since: if_modified_since.as_deref(),
-        };
-        let portion = judge(&facts, &conditions);
-        let (first, end) = bounds(portion, facts.size);
-        let start = if method == Method::Head {
-            Bytes::new()
-        } else {
-            let len = usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
-            read_piece(&open, first, len.min(if roomy { LARGE_PIECE } else { SMALL_PIECE }))?
-        };
-        Ok(Ready::File {
-            open,
-            facts,
-            portion,
-            start,
-            roomy,
-        })
+    let opened = spawn_blocking(move || open_source(&file)).await.map_err(io::Error::other)??;
+    let (open, facts) = match opened {
+        Opened::Folder(entries) => return Ok(Ready::Folder(entries)),
+        Opened::File(open, facts) => (open, facts),
     };
-    spawn_blocking(opening).await.map_err(io::Error::other)?
+    let conditions = Conditions {
+        range: head.range.as_deref().filter(|_| head.method == Method::Get),
+        if_range: head.if_range.as_deref(),
+        if_none_match: head.if_none_match.as_deref(),
+        if_modified_since: head.if_modified_since.as_deref(),
+    };
+    let portion = judge(&facts, &conditions);
+    Ok(Ready::File { open, facts, portion })
 }
 
 /// First byte and the one after the last.
@@ -380,13 +329,7 @@ fn missing(who: Who, file: &FileRef, error: &io::Error) -> Reply {
 }
 
 /// A folder: its page, or the way to the URL with a slash, where relative links work.
-fn folder(
-    conn: &Conn,
-    method: Method,
-    mut reply: Reply,
-    file: &FileRef,
-    entries: &[listing::Entry],
-) -> Response<Sending> {
+fn folder(method: Method, mut reply: Reply, file: &FileRef, entries: &[listing::Entry]) -> Answer {
     if file.slash {
         reply.content_type = "text/html; charset=utf-8";
         let top = file.url.matches('/').count() <= 2;
@@ -397,7 +340,7 @@ fn folder(
         reply.headers.push(("Location", format!("{}/", file.url)));
         reply.body = Body::Text("it is a folder\n".to_owned());
     }
-    text(conn, method, reply)
+    text(method, reply)
 }
 
 struct Outgoing {
@@ -405,18 +348,9 @@ struct Outgoing {
     open: Arc<TreeFile>,
     facts: FileFacts,
     portion: Portion,
-    start: Bytes,
-    roomy: bool,
 }
 
-fn send_file(
-    shared: &Arc<Shared>,
-    conn: &Conn,
-    method: Method,
-    mut reply: Reply,
-    out: Outgoing,
-    started: Instant,
-) -> Response<Sending> {
+fn send_file(shared: &Arc<Shared>, method: Method, mut reply: Reply, out: Outgoing, started: Instant) -> Answer {
     let size = out.facts.size;
     reply.headers.push(("Accept-Ranges", "bytes".to_owned()));
     reply.headers.push(("ETag", out.facts.etag()));
@@ -434,19 +368,19 @@ fn send_file(
         }
         Portion::NotModified => {
             reply.status = 304;
-            return build(conn, reply, None, Inner::Text(Full::default()), None);
+            return build(reply, None, Payload::Nothing);
         }
         Portion::Unsatisfiable => {
             reply.status = 416;
             reply.headers.push(("Content-Range", format!("bytes */{size}")));
             reply.content_type = crate::http::content_type::TEXT;
             reply.body = Body::Text("the file has no such byte\n".to_owned());
-            return text(conn, method, reply);
+            return text(method, reply);
         }
     }
     let length = end.saturating_sub(first);
     if method == Method::Head {
-        return build(conn, reply, Some(length), Inner::Text(Full::default()), None);
+        return build(reply, Some(length), Payload::Nothing);
     }
     let transfer = Transfer::new(
         shared.clone(),
@@ -457,124 +391,31 @@ fn send_file(
         size,
         started,
     );
-    let body = FileBody::new(out.open, first, end, out.start, out.roomy);
-    build(conn, reply, Some(length), Inner::File(body), Some(Box::new(transfer)))
+    let part = Part::new(out.open, first, end);
+    build(reply, Some(length), Payload::File(part, Box::new(transfer)))
 }
 
 /// A reply that is all text; a HEAD gets its length.
-fn text(conn: &Conn, method: Method, mut reply: Reply) -> Response<Sending> {
+fn text(method: Method, mut reply: Reply) -> Answer {
     let text = match std::mem::replace(&mut reply.body, Body::Metrics) {
         Body::Text(text) => text,
         Body::File(_) | Body::Metrics => String::new(),
     };
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-    let sent = if method == Method::Head {
-        Bytes::new()
+    let payload = if method == Method::Head {
+        Payload::Nothing
     } else {
-        Bytes::from(text)
+        Payload::Text(text)
     };
-    build(conn, reply, Some(length), Inner::Text(Full::new(sent)), None)
+    build(reply, Some(length), payload)
 }
 
-fn build(
-    conn: &Conn,
-    reply: Reply,
-    length: Option<u64>,
-    inner: Inner,
-    transfer: Option<Box<Transfer>>,
-) -> Response<Sending> {
-    let left = inner.left();
-    let mut response = Response::new(Sending {
-        inner,
-        left,
-        conn: conn.clone(),
-        transfer,
-    });
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    if let Some(length) = length {
-        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
-        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
-    }
-    for (name, value) in reply.headers {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        // EDK2 locks the machine up on an empty value (edk2#7443).
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value))
-            && !value.is_empty()
-        {
-            headers.insert(name, value);
-        }
-    }
-    response
-}
-
-/// Where the bytes of a body come from.
-enum Inner {
-    Text(Full<Bytes>),
-    File(FileBody),
-}
-
-impl Inner {
-    fn left(&self) -> u64 {
-        match self {
-            Self::Text(text) => text.size_hint().exact().unwrap_or(0),
-            Self::File(file) => file.size_hint().exact().unwrap_or(0),
-        }
-    }
-}
-
-/// A body on its way, which tells its connection when the last byte was handed over.
-pub(super) struct Sending {
-    inner: Inner,
-    left: u64,
-    conn: Conn,
-    transfer: Option<Box<Transfer>>,
-}
-
-impl HttpBody for Sending {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let frame = match &mut self.inner {
-            Inner::Text(text) => {
-                ready!(Pin::new(text).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
-            }
-            Inner::File(file) => ready!(Pin::new(file).poll_frame(cx)),
-        };
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.left = self.left.saturating_sub(u64::try_from(data.len()).unwrap_or(u64::MAX));
-            let bytes = data.len();
-            if let Some(transfer) = &mut self.transfer {
-                transfer.sent(bytes);
-            }
-        }
-        if let Some(Err(error)) = &frame
-            && let Some(transfer) = self.transfer.take()
-        {
-            transfer.broken(&format!("the file could not be read: {error}"));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        let transfer = self.transfer.take();
-        if self.left == 0 {
-            self.conn.end(transfer);
-        } else if let Some(transfer) = transfer {
-            transfer.broken("the client went away");
-        }
+fn build(reply: Reply, length: Option<u64>, payload: Payload) -> Answer {
+    Answer {
+        status: reply.status,
+        content_type: reply.content_type,
+        fields: reply.headers,
+        length,
+        payload,
     }
 }

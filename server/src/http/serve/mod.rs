@@ -1,7 +1,7 @@
 //! Moves the bytes of HTTP: connections, deadlines, files. What is answered is decided by [`super::respond()`].
 //!
-//! HTTP/1.1 over hyper with title-case header names: GRUB compares `Content-Length: ` byte for byte. Always a `Content-Length`, never
-//! an empty header value (EDK2 locks up on one), never a close that the client did not ask for.
+//! HTTP/1.1 is spoken here without a framework: what goes out are files, and the kernel sends those straight from the page cache, which
+//! no framework lets it. Never a close that the client did not ask for, unless it is sent away.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the shell of HTTP: it opens files, reads clocks and starts a task per connection"
@@ -10,6 +10,7 @@
 mod connection;
 mod file;
 mod handler;
+mod seats;
 mod transfer;
 
 pub use connection::Patience;
@@ -17,19 +18,20 @@ pub use connection::Patience;
 use crate::event::metrics::Metrics;
 use crate::http::guesses::Guesses;
 use crate::ports::{Effects, Events, Worlds};
-use connection::TimedStream;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use ipnet::Ipv4Net;
-use std::collections::HashMap;
+use seats::{Seat, Seats};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+/// Most clients that are told at a time that there is no seat; more are closed without a word.
+const TURNED_AWAY: usize = 64;
 
 /// What is listened on, and for whom.
 #[derive(Debug, Clone)]
@@ -61,7 +63,9 @@ impl Options {
                 first: Duration::from_secs(15),
                 header: Duration::from_secs(5),
                 idle: Duration::from_secs(75),
-                stall: Duration::from_secs(180),
+                body: Duration::from_secs(10),
+                stall: Duration::from_secs(600),
+                grace: Duration::from_secs(60),
             },
             grace: Duration::from_secs(10),
         }
@@ -122,7 +126,9 @@ struct Shared {
     events: Arc<dyn Events>,
     metrics: Arc<Metrics>,
     sums: transfer::Sums,
-    seats: Mutex<Seats>,
+    seats: Seats,
+    /// The time that transfers had after shutdown was asked for is over.
+    over: AtomicBool,
     guesses: Mutex<Guesses>,
 }
 
@@ -131,53 +137,6 @@ impl std::fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("options", &self.options)
             .finish_non_exhaustive()
-    }
-}
-
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Seats {
-    taken: u32,
-    by_address: HashMap<IpAddr, u32>,
-}
-
-/// One connection's place; given back when dropped.
-struct Seat {
-    shared: Arc<Shared>,
-    address: IpAddr,
-}
-
-impl Seat {
-    fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Self> {
-        let mut seats = shared.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = seats.by_address.get(&address).copied().unwrap_or(0);
-        if seats.taken >= shared.options.connections || own >= shared.options.per_address {
-            return None;
-        }
-        seats.taken = seats.taken.saturating_add(1);
-        seats.by_address.insert(address, own.saturating_add(1));
-        drop(seats);
-        shared.metrics.http_connections.inc();
-        Some(Self {
-            shared: shared.clone(),
-            address,
-        })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut seats = self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.taken = seats.taken.saturating_sub(1);
-        match seats.by_address.get(&self.address).copied() {
-            Some(own) if own > 1 => {
-                seats.by_address.insert(self.address, own.saturating_sub(1));
-            }
-            _ => {
-                seats.by_address.remove(&self.address);
-            }
-        }
-        self.shared.metrics.http_connections.dec();
     }
 }
 
@@ -206,7 +165,8 @@ impl Server {
             events: ports.events,
             metrics: ports.metrics,
             sums: transfer::Sums::default(),
-            seats: Mutex::default(),
+            seats: Seats::default(),
+            over: AtomicBool::new(false),
             guesses: Mutex::default(),
         };
         Ok(Self {
@@ -267,28 +227,30 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut shutdown: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
+    let mut turned_away = JoinSet::new();
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+            Some(_) = turned_away.join_next() => continue,
             () = asked(&mut shutdown) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                let Some(seat) = Seat::take(&shared, peer.ip().to_canonical()) else {
-                    shared.metrics.http_refused.inc();
-                    tracing::debug!(%peer, "connection refused: too many are open");
-                    continue;
-                };
-                connections.spawn(connection(stream, peer, seat, shutdown.clone()));
+                if let Some(seat) = Seat::take(&shared, peer.ip().to_canonical()) {
+                    connections.spawn(connection::serve(stream, peer, seat, shutdown.clone()));
+                } else if turned_away.len() < TURNED_AWAY {
+                    turned_away.spawn(connection::turn_away(stream, shared.options.patience));
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "HTTP connections cannot be accepted for now");
                 }
-                // Out of descriptors or memory, most likely: some are given back soon.
+                // Out of descriptors or memory, most likely: who only waits gives his back, and others soon do.
+                shared.seats.make_room();
                 sleep(Duration::from_millis(50)).await;
             }
         }
@@ -297,46 +259,6 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut shutdown: watch:
     let now = Instant::now();
     let end = now.checked_add(shared.options.grace).unwrap_or(now);
     while let Ok(Some(_)) = timeout_at(end, connections.join_next()).await {}
+    shared.over.store(true, Ordering::Relaxed);
     connections.shutdown().await;
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, seat: Seat, mut shutdown: watch::Receiver<bool>) {
-    let shared = seat.shared.clone();
-    let Ok(local) = stream.local_addr() else { return };
-    if let Err(error) = tune(&stream) {
-        tracing::debug!(%peer, %error, "connection lost before its first request");
-        return;
-    }
-    let (stream, conn) = TimedStream::new(stream, shared.options.patience);
-    let service = service_fn(|request| {
-        conn.begin();
-        handler::handle(shared.clone(), conn.clone(), peer.ip(), local.ip(), request)
-    });
-    let serving = http1::Builder::new()
-        .title_case_headers(true)
-        .keep_alive(true)
-        .header_read_timeout(None)
-        .max_header_size(16 * 1024)
-        .max_buf_size(32 * 1024)
-        .serve_connection(stream, service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = asked(&mut shutdown) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
-    }
-}
-
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    // With Nagle, small files to one client take 50 ms each (measured).
-    stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10));
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

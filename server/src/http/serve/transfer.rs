@@ -7,7 +7,9 @@ use crate::event::What;
 use crate::http::{Role, Who};
 use crate::model::{Mac, Timestamp};
 use std::collections::HashMap;
+use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,8 +65,8 @@ impl Transfer {
     }
 
     /// Another piece was handed over.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.sent = self.sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
         if self.size <= LARGE {
             return;
         }
@@ -110,8 +112,17 @@ impl Transfer {
     }
 
     /// It ended before its end.
-    pub(super) fn broken(mut self, reason: &str) {
+    pub(super) fn broken(mut self, error: &io::Error) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
         self.finished = true;
+        self.tell_broken(&match error.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset => "the client went away".to_owned(),
+            TimedOut => error.to_string(),
+            _ => format!("the file could not be read: {error}"),
+        });
+    }
+
+    fn tell_broken(&self, reason: &str) {
         self.tell(What::HttpBroken {
             path: self.label.clone(),
             bytes: self.sent,
@@ -124,11 +135,8 @@ impl Drop for Transfer {
     fn drop(&mut self) {
         self.shared.metrics.http_transfers.dec();
         if !self.finished {
-            self.tell(What::HttpBroken {
-                path: self.label.clone(),
-                bytes: self.sent,
-                reason: "the client went away".to_owned(),
-            });
+            let over = self.shared.over.load(Ordering::Relaxed);
+            self.tell_broken(if over { "the server stops" } else { "the client went away" });
         }
     }
 }
