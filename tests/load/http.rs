@@ -69,7 +69,11 @@ impl Connection {
         let mut filled = 0;
         loop {
             let length = self.stream.read(&mut self.buffer[filled..]).unwrap();
-            assert!(length > 0, "the server closed");
+            assert!(
+                length > 0,
+                "{:?} closed before it answered {path}",
+                self.stream.peer_addr()
+            );
             filled += length;
             if let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
@@ -85,7 +89,11 @@ impl Connection {
         let length = length(&head);
         while got < length {
             let more = self.stream.read(&mut self.buffer).unwrap();
-            assert!(more > 0, "the server closed");
+            assert!(
+                more > 0,
+                "{:?} closed after {got} of {length} bytes",
+                self.stream.peer_addr()
+            );
             got += more;
             if Instant::now() >= end {
                 break;
@@ -99,7 +107,11 @@ impl Connection {
         let length = length(&head);
         while got < length {
             let more = self.stream.read(&mut self.buffer[got..]).unwrap();
-            assert!(more > 0, "the server closed");
+            assert!(
+                more > 0,
+                "{:?} closed after {got} of {length} bytes",
+                self.stream.peer_addr()
+            );
             got += more;
         }
         String::from_utf8_lossy(&self.buffer[..length]).into_owned()

@@ -8,8 +8,8 @@
 )]
 
 use super::detect::{Entry, Look, Source};
-use super::iso9660::Extent;
 use super::iso_source::{self, Iso, IsoFile};
+use super::iso9660::Extent;
 use crate::model::Medium;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -190,7 +190,10 @@ impl TreeFile {
         if same {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it was changed while it was sent"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it was changed while it was sent",
+        ))
     }
 
     /// Reads at `offset` until `buffer` is full or the file ends, and tells how many bytes.

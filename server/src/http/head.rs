@@ -352,9 +352,13 @@ mod tests {
 
     #[test]
     fn a_request_is_the_same_however_it_arrives() {
-        let text = "GET /d/lab/a%20b?x=1 HTTP/1.1\r\nHost: a\r\nRANGE:\t bytes=0-1 \r\nConnection: Keep-Alive, Close\r\n\r\n";
+        let text =
+            "GET /d/lab/a%20b?x=1 HTTP/1.1\r\nHost: a\r\nRANGE:\t bytes=0-1 \r\nConnection: Keep-Alive, Close\r\n\r\n";
         let whole = read(text).unwrap();
-        assert_eq!((whole.path.as_str(), whole.query.as_deref()), ("/d/lab/a%20b", Some("x=1")));
+        assert_eq!(
+            (whole.path.as_str(), whole.query.as_deref()),
+            ("/d/lab/a%20b", Some("x=1"))
+        );
         assert_eq!(whole.range.as_deref(), Some("bytes=0-1"));
         assert!(!whole.keep_alive);
         let mut scan = Scan::default();

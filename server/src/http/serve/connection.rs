@@ -302,7 +302,10 @@ impl Wire {
         while part.left() > 0 {
             let earned = Duration::from_secs(sent.checked_div(RATE).unwrap_or(0));
             let credit = self.patience.grace.saturating_add(earned);
-            let end = started.checked_add(credit).unwrap_or(started).min(after(self.patience.stall));
+            let end = started
+                .checked_add(credit)
+                .unwrap_or(started)
+                .min(after(self.patience.stall));
             let (pushed, result) = match timeout_at(end, self.stream.writable()).await {
                 Ok(Ok(())) => part.push(&self.stream).await,
                 Ok(Err(error)) => (0, Err(error)),

@@ -135,9 +135,8 @@ impl Span {
             let mut byte = [0];
             preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT).is_ok()
         };
-        self.run().is_ok_and(|(file, at, length)| {
-            here(file, at) && here(file, at.saturating_add(length.saturating_sub(1)))
-        })
+        self.run()
+            .is_ok_and(|(file, at, length)| here(file, at) && here(file, at.saturating_add(length.saturating_sub(1))))
     }
 
     /// Blocks for the disk, never for the socket.

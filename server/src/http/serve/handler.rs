@@ -205,13 +205,7 @@ async fn hold(shared: &Shared, before: &[Effect]) -> bool {
     }
 }
 
-async fn finish(
-    shared: &Arc<Shared>,
-    head: &Head,
-    world: &World,
-    mut reply: Reply,
-    started: Instant,
-) -> Answer {
+async fn finish(shared: &Arc<Shared>, head: &Head, world: &World, mut reply: Reply, started: Instant) -> Answer {
     let method = head.method;
     let file = match &reply.body {
         Body::Text(_) => None,
@@ -293,7 +287,9 @@ enum Ready {
 /// Opens on the blocking pool, since the folders on the way may be on a slow disk, and judges.
 async fn open_file(head: &Head, file: &FileRef) -> io::Result<Ready> {
     let file = file.clone();
-    let opened = spawn_blocking(move || open_source(&file)).await.map_err(io::Error::other)??;
+    let opened = spawn_blocking(move || open_source(&file))
+        .await
+        .map_err(io::Error::other)??;
     let (open, facts) = match opened {
         Opened::Folder(entries) => return Ok(Ready::Folder(entries)),
         Opened::File(open, facts) => (open, facts),

@@ -1,10 +1,13 @@
 //! Who is connected, and who has to go when there is no seat left: a connection on which no request is complete gives way to a new one,
 //! so that ten thousand silent clients cannot keep one machine from its kernel. A connection that is answered keeps its seat.
-#![allow(clippy::disallowed_methods, reason = "IO: reads the clock, to tell of a crowd once a minute")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "IO: reads the clock, to tell of a crowd once a minute"
+)]
 
 use super::Shared;
-use crate::event::What;
 use crate::event::Event;
+use crate::event::What;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,7 +104,9 @@ impl Seat {
         };
         if let Some((open, whose)) = crowd {
             let now = Instant::now();
-            let silent = table.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY);
+            let silent = table
+                .told
+                .is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY);
             if !silent {
                 table.told = Some(now);
             }

@@ -136,7 +136,11 @@ impl Drop for Transfer {
         self.shared.metrics.http_transfers.dec();
         if !self.finished {
             let over = self.shared.over.load(Ordering::Relaxed);
-            self.tell_broken(if over { "the server stops" } else { "the client went away" });
+            self.tell_broken(if over {
+                "the server stops"
+            } else {
+                "the client went away"
+            });
         }
     }
 }
