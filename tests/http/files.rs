@@ -4,7 +4,7 @@ use super::{Lab, curl, curl_text, read_answer};
 use cordwainer::boot::Effect;
 use cordwainer::event::What;
 use cordwainer::install::{Input, Stage};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -260,4 +260,102 @@ fn a_large_file_tells_how_far_it_is() {
     };
     lab.record.wait(|what| matches!(what, What::HttpSent { .. }));
     assert!(told(lab.record.events()) <= 60);
+}
+
+#[test]
+fn a_file_that_changes_on_its_way_ends_short_and_never_mixed() {
+    let lab = Lab::start();
+    let path = lab.tree().join("boot/initrd.img");
+    let url = "GET /d/lab/boot/initrd.img HTTP/1.1\r\nHost: x\r\n\r\n";
+    let size = 64 << 20;
+    let cut: fn(&File) = |file| file.set_len(1 << 20).unwrap();
+    let rewrite: fn(&File) = |file| file.write_all_at(b"other", 40 << 20).unwrap();
+    for (change, why) in [(cut, "shorter"), (rewrite, "in place")] {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        file.set_len(size).unwrap();
+        let mut stream = lab.connect();
+        stream.write_all(url.as_bytes()).unwrap();
+        let mut got = vec![0; 100_000];
+        stream.read_exact(&mut got).unwrap();
+        assert!(
+            got.starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n"),
+            "{why}"
+        );
+        // What the sockets hold is on its way already; the rest must not follow.
+        change(&file);
+        let read = stream.read_to_end(&mut got);
+        assert!(got.len() < 60 << 20, "{why}: {} bytes came, {read:?}", got.len());
+    }
+    lab.record.wait(
+        |what| matches!(what, What::HttpBroken { reason, .. } if reason.contains("it was changed while it was sent")),
+    );
+    // A file that is replaced, as an import does, is sent to its end as it was.
+    let old = pattern(30 << 20);
+    std::fs::write(&path, &old).unwrap();
+    let mut stream = lab.connect();
+    stream
+        .write_all(url.replace("Host: x", "Connection: close").as_bytes())
+        .unwrap();
+    let mut got = vec![0; 100_000];
+    stream.read_exact(&mut got).unwrap();
+    std::fs::write(lab.tree().join("new"), b"another initrd").unwrap();
+    std::fs::rename(lab.tree().join("new"), &path).unwrap();
+    stream.read_to_end(&mut got).unwrap();
+    assert!(got.ends_with(&old), "{} bytes", got.len());
+}
+
+#[test]
+fn a_transfer_that_outlasts_the_grace_is_cut_and_told() {
+    let mut lab = Lab::with(|options| options.grace = Duration::from_millis(300));
+    let file = File::create(lab.tree().join("boot/initrd.img")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let mut stream = lab.connect();
+    stream
+        .write_all(b"GET /d/lab/boot/initrd.img HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0; 1000]).unwrap();
+    lab.ask_to_stop();
+    lab.finish();
+    let broken = lab.record.wait(|what| matches!(what, What::HttpBroken { .. }));
+    assert!(broken.what.to_string().ends_with("the server stops"), "{}", broken.what);
+}
+
+#[test]
+fn what_firmware_asks_is_answered_as_firmware_needs_it() {
+    let lab = Lab::start();
+    // shim asks with two slashes, GRUB with as many as its prefix leaves.
+    for path in ["//l/snponly.efi", "/l//snponly.efi", "///l/snponly.efi"] {
+        let mut stream = lab.connect();
+        for method in ["HEAD", "GET"] {
+            stream
+                .write_all(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+                .unwrap();
+            // The head comes in one piece, whatever the client's reads are.
+            let mut head = vec![0; 4096];
+            let length = stream.peek(&mut head).unwrap();
+            let text = String::from_utf8_lossy(&head[..length]).into_owned();
+            assert!(text.contains("\r\n\r\n"), "{method} {path}: {text}");
+            assert!(
+                text.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Type: application/efi\r\n"),
+                "{method} {path}: {text}"
+            );
+            assert_eq!(
+                read_answer(&mut stream, method == "GET").1.len(),
+                if method == "GET" { 9 } else { 0 }
+            );
+        }
+    }
+    let options = cordwainer::http::Options::new(vec![], vec![]);
+    assert!(options.patience.idle >= Duration::from_secs(60), "edk2#9920");
+    // HTTP/1.0 loaders close by themselves unless they ask to stay.
+    let old = String::from_utf8(lab.raw("GET /l/snponly.efi HTTP/1.0\r\n\r\n")).unwrap();
+    assert!(
+        old.starts_with("HTTP/1.1 200 ") && old.contains("\r\nConnection: close\r\n"),
+        "{old}"
+    );
 }

@@ -3,6 +3,8 @@
 mod control;
 mod conversation;
 mod files;
+mod limits;
+mod process;
 
 use cordwainer::assets::{Asset, Assets, Media, Template};
 use cordwainer::boot::{Effect, World};

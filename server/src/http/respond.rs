@@ -186,6 +186,14 @@ impl Reply {
         reply
     }
 
+    /// The server is out of descriptors or memory: a 404 would end an installation for good.
+    #[must_use]
+    pub fn busy(who: Who) -> Self {
+        let mut reply = Self::text(who, 503, "the server is busy; try again\n");
+        reply.headers.push(("Retry-After", "2".to_owned()));
+        reply
+    }
+
     fn fresh(mut self) -> Self {
         self.headers.push(("Cache-Control", "no-store".to_owned()));
         self

@@ -153,7 +153,10 @@ impl Span {
             while at < end {
                 let most = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
                 match sendfile(stream, file, Some(&mut at), most) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(0) => {
+                        let why = "it became shorter while it was sent";
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                    }
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }

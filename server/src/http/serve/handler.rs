@@ -14,6 +14,7 @@ use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
 use crate::install::{State, Token, state};
 use crate::model::Mac;
+use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError};
@@ -314,6 +315,11 @@ fn bounds(portion: Portion, size: u64) -> (u64, u64) {
 }
 
 fn missing(who: Who, file: &FileRef, error: &io::Error) -> Reply {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    if matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) {
+        tracing::warn!(%error, file = %file.label, "a file could not be opened for now");
+        return Reply::busy(who);
+    }
     if file.role == Role::Tree {
         return Reply::missing(who, file, &error.to_string());
     }
