@@ -21,6 +21,7 @@ pub mod wire;
 mod bad_weather;
 mod debian;
 mod deny;
+mod grub_http;
 mod loops;
 mod power_cut;
 mod proof;

@@ -198,6 +198,10 @@ impl Head {
                     close |= word.eq_ignore_ascii_case(b"close");
                     stay |= word.eq_ignore_ascii_case(b"keep-alive");
                 }
+            } else if is("user-agent") {
+                // GRUB asks once on each connection. At a 404 it misses the length and waits for the connection's end (grub-core/net/http.c),
+                // which would be half a minute for each of the lists that it asks for in vain.
+                close |= value.starts_with(b"GRUB ");
             } else if is("expect") {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Refusal::Expectation);
@@ -458,6 +462,9 @@ mod tests {
         assert!(!old("").keep_alive);
         assert!(old("Connection: keep-alive\r\n").keep_alive);
         assert!(old("").old);
+        // GRUB, whatever its version: it reads on until the connection ends.
+        assert!(!with("User-Agent: GRUB 2.06-13+deb12u2\r\n").unwrap().keep_alive);
+        assert!(with("User-Agent: UefiHttpBoot/1.0\r\n").unwrap().keep_alive);
     }
 
     #[test]
