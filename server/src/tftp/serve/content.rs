@@ -15,9 +15,12 @@ use crate::ports::NotDurable;
 use crate::tftp::packet::FileName;
 use crate::tftp::transfer::Want;
 use bytes::Bytes;
+use nix::errno::Errno;
+use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// Bytes of a block where no option says otherwise (RFC 1350).
@@ -199,7 +202,11 @@ enum Unopened {
 
 /// Opens what was chosen.
 fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
-    let not_found = |error: io::Error| Unopened::NotFound(error.to_string());
+    let not_found = |error: io::Error| match error.raw_os_error().map(Errno::from_raw) {
+        // The file may well be there. Said to be missing, it would not be asked for again.
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EIO) => Unopened::Silence(error.to_string()),
+        _ => Unopened::NotFound(error.to_string()),
+    };
     let file = match &decision.answer {
         Answer::Script(script) => {
             let mut text = crate::render::script(script);
@@ -237,24 +244,58 @@ fn regular(file: File, metadata: Metadata) -> io::Result<TreeFile> {
 }
 
 impl Content {
-    /// Reads a piece, on one of the few threads that do so.
-    pub(super) async fn piece(self, shared: Arc<Shared>, want: Want) -> Result<Bytes, String> {
-        let file = match self {
+    /// The piece, if it is in memory: the text of a script, or what the kernel has cached of a file. Never waits for a disk.
+    pub(super) fn piece_at_once(&self, want: Want) -> Option<Result<Bytes, String>> {
+        match self {
             Self::Text(text) => {
                 let from = usize::try_from(want.offset).unwrap_or(usize::MAX);
                 let range = from.min(text.len())..from.saturating_add(want.length).min(text.len());
-                return Ok(text.slice(range));
+                Some(Ok(text.slice(range)))
             }
-            Self::File(file) => file,
+            Self::File(file) => {
+                let TreeFile::Plain(plain, _) = &**file else {
+                    return None;
+                };
+                let mut piece = vec![0; want.length];
+                let mut parts = [IoSliceMut::new(&mut piece)];
+                // Fewer bytes may be the end of the cache as well as of the file.
+                match preadv2(plain, &mut parts, want.offset, ReadWriteFlags::NOWAIT) {
+                    Ok(length) if length == want.length => Some(unchanged(file).map(|()| Bytes::from(piece))),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Reads a piece, on one of the few threads that do so.
+    pub(super) async fn piece(self, shared: Arc<Shared>, want: Want) -> Result<Bytes, String> {
+        let file = match &self {
+            Self::File(file) => Arc::clone(file),
+            Self::Text(_) => return self.piece_at_once(want).unwrap_or_else(|| Ok(Bytes::new())),
         };
         let permit = Arc::clone(&shared.readers).acquire_owned().await;
         let read = tokio::task::spawn_blocking(move || {
             let mut piece = vec![0; want.length];
             let filled = file.fill(&mut piece, want.offset).map_err(|error| error.to_string())?;
+            unchanged(&file)?;
             piece.truncate(filled);
             drop(permit);
             Ok(Bytes::from(piece))
         });
         read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+/// Refuses what came of a file that was written to since it was opened: half of the old and half of the new boots nothing.
+fn unchanged(file: &TreeFile) -> Result<(), String> {
+    let TreeFile::Plain(plain, then) = file else {
+        return Ok(());
+    };
+    let now = plain.metadata().map_err(|error| error.to_string())?;
+    let of = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    if of(&now) == of(then) {
+        Ok(())
+    } else {
+        Err("it was written to while it was sent; replace files by renaming".to_owned())
     }
 }

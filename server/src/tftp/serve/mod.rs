@@ -1,4 +1,5 @@
-//! Moves TFTP's bytes: listeners at the well-known port, one task for each peer, files read in pieces by a few threads.
+//! Moves TFTP's bytes: listeners at the well-known port, a task for each peer that opens what it asks for, and a few threads that drive
+//! the transfers ([`driver`]).
 //!
 //! It decides nothing: [`super::admit`] and [`super::open`] judge what arrives, [`crate::boot::decide`] what is sent, and
 //! [`super::transfer`] how. A failed receive never ends a listener, and no peer can make another wait.
@@ -8,8 +9,10 @@
 )]
 
 mod content;
+mod driver;
 mod peer;
 mod registry;
+mod running;
 mod socket;
 
 use super::admit::{NotServed, admit};
@@ -18,6 +21,7 @@ use super::packet::Packet;
 use crate::boot::paths;
 use crate::event::{Event, What};
 use crate::ports::{Effects, Events, Worlds};
+use driver::Drivers;
 use ipnet::Ipv4Net;
 use prometheus_client::metrics::gauge::Gauge;
 use registry::{Offered, Registry};
@@ -63,7 +67,10 @@ pub enum TftpError {
     /// No address was given.
     #[error("TFTP has no address to listen at; name one, or 0.0.0.0 for all")]
     NoAddress,
-    /// A listener ended by a defect of ours.
+    /// The threads that drive transfers could not be started.
+    #[error("TFTP's threads cannot start: {0}; are threads (TasksMax) or open files (LimitNOFILE) limited?")]
+    Threads(io::Error),
+    /// A listener or a thread ended by a defect of ours.
     #[error("a TFTP listener died: {0}")]
     Died(String),
 }
@@ -87,6 +94,7 @@ struct Shared {
     readers: Arc<Semaphore>,
     transfers: Gauge,
     registry: Arc<Registry>,
+    drivers: Drivers,
 }
 
 impl Shared {
@@ -141,7 +149,7 @@ impl Server {
     /// Serves until `shutdown` says true (or its sender is gone), then lets transfers end for up to 10 s.
     ///
     /// # Errors
-    /// When a listener died, which only a defect can cause.
+    /// When the threads of the transfers cannot start, or a listener or one of them died, which only a defect can cause.
     pub async fn run(
         self,
         worlds: Arc<dyn Worlds>,
@@ -149,24 +157,33 @@ impl Server {
         effects: Arc<dyn Effects>,
         shutdown: watch::Receiver<bool>,
     ) -> Result<(), TftpError> {
+        let began = Instant::now();
+        let (drivers, mut threads) = Drivers::start(began).map_err(TftpError::Threads)?;
         let shared = Arc::new(Shared {
             worlds,
             events,
             effects,
             config: self.config,
-            began: Instant::now(),
+            began,
             readers: Arc::new(Semaphore::new(READERS)),
             transfers: self.transfers,
             registry: Arc::new(Registry::default()),
+            drivers,
         });
         let mut tasks = JoinSet::new();
         for listener in self.listeners {
             tasks.spawn(listen(listener, Arc::clone(&shared), shutdown.clone()));
         }
-        while let Some(ended) = tasks.join_next().await {
-            ended.map_err(|error| TftpError::Died(error.to_string()))?;
+        let listening = async {
+            while let Some(ended) = tasks.join_next().await {
+                ended.map_err(|error| TftpError::Died(error.to_string()))?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = listening => ended,
+            () = threads.died() => Err(TftpError::Died("a thread that drives transfers is gone".to_owned())),
         }
-        Ok(())
     }
 }
 

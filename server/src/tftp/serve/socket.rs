@@ -8,14 +8,12 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvmsg, sendmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket as StdSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -121,20 +119,29 @@ pub(super) fn send_once(local: Ipv4Addr, peer: SocketAddrV4, datagram: &[u8]) ->
 }
 
 /// The socket of one transfer: from the address that was asked to the port that asked, and to no other.
+///
+/// It is connected, so the kernel itself turns strangers away (with ICMP's port unreachable) before they can cost anything. Who came in
+/// the moment between bind and connect is told from the peer here.
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: UdpSocket,
+    socket: StdSocket,
     peer: SocketAddrV4,
     /// False once the kernel refused to cut a burst.
-    offload: AtomicBool,
+    offload: bool,
+    /// What the socket did not take, and the size of its datagrams.
+    rest: Vec<u8>,
+    rest_segment: usize,
 }
 
-/// What became of a burst.
+/// What became of a datagram or a burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
     /// It left, or was lost as any datagram may be.
     Done,
     /// The kernel does not cut it.
     Refused,
+    /// The socket takes no more for now.
+    Full,
 }
 
 /// What came in.
@@ -155,12 +162,17 @@ impl Link {
         let socket = StdSocket::bind((local, 0))?;
         socket.connect(peer)?;
         socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
         Ok(Self {
             socket,
             peer,
-            offload: AtomicBool::new(true),
+            offload: true,
+            rest: Vec::new(),
+            rest_segment: 0,
         })
+    }
+
+    pub(super) const fn socket(&self) -> &StdSocket {
+        &self.socket
     }
 
     /// The kernel's idea of the path's MTU, when it has one.
@@ -169,24 +181,11 @@ impl Link {
         u16::try_from(mtu).ok().or_else(|| (mtu > 0).then_some(u16::MAX))
     }
 
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
-    }
-
-    /// Takes in one datagram if there is one. `eager` asks the kernel even when the runtime knows of nothing: a request of the peer
-    /// that came to the listener must never overtake what the peer sent here before it.
-    pub(super) fn receive(&self, buffer: &mut [u8], eager: bool) -> io::Result<Heard> {
-        let mut direct = || -> io::Result<(usize, Option<SockaddrIn>)> {
-            Ok(recvfrom::<SockaddrIn>(self.socket.as_raw_fd(), buffer)?)
-        };
-        let mut heard = if eager { direct() } else { Err(Errno::EAGAIN.into()) };
-        if matches!(&heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            heard = self.socket.try_io(Interest::READABLE, direct);
-        }
-        match heard {
-            Ok((length, Some(from))) if SocketAddrV4::from(from) == self.peer => Ok(Heard::Peer(length)),
-            Ok((length, Some(from))) => Ok(Heard::Stranger(from.into(), length)),
-            Ok((length, None)) => Ok(Heard::Peer(length)),
+    /// Takes in one datagram if there is one.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Heard> {
+        match self.socket.recv_from(buffer) {
+            Ok((length, SocketAddr::V4(from))) if from != self.peer => Ok(Heard::Stranger(from, length)),
+            Ok((length, _)) => Ok(Heard::Peer(length)),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
                 io::ErrorKind::ConnectionRefused => Ok(Heard::Closed),
@@ -197,78 +196,95 @@ impl Link {
 
     /// Sends `datagram` to someone else than the peer, once.
     pub(super) fn tell_stranger(&self, stranger: SocketAddrV4, datagram: &[u8]) {
-        if let Err(error) = self.socket.try_send_to(datagram, SocketAddr::V4(stranger)) {
+        if let Err(error) = self.socket.send_to(datagram, stranger) {
             tracing::debug!(%stranger, %error, "TFTP error not sent");
         }
     }
 
+    /// True while the socket has not taken all that was sent.
+    pub(super) const fn is_blocked(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// Lets go of what the socket has not taken.
+    pub(super) fn drop_unsent(&mut self) {
+        self.rest.clear();
+    }
+
+    /// Sends what the socket did not take before.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) fn send_rest(&mut self) -> io::Result<()> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        let rest = std::mem::take(&mut self.rest);
+        self.send(&rest, self.rest_segment)
+    }
+
     /// Sends what stands in `burst`, `segment` bytes in each datagram, all but the last of equal size. The kernel cuts a burst itself
-    /// where it can (UDP GSO): one call in place of up to 64.
+    /// where it can (UDP GSO): one call in place of up to 64. What the socket does not take is kept, and [`Self::is_blocked`] says so.
     ///
     /// # Errors
     /// `ConnectionRefused` when the peer's port is closed. Other failures are losses, which the transfer mends.
-    pub(super) async fn send(&self, burst: &[u8], segment: usize) -> io::Result<()> {
+    pub(super) fn send(&mut self, burst: &[u8], segment: usize) -> io::Result<()> {
         let segment = segment.max(1);
-        let size = u16::try_from(segment).ok();
-        for part in burst.chunks(segment.saturating_mul(SEGMENTS)) {
-            match size.filter(|_| part.len() > segment && self.offload.load(Ordering::Relaxed)) {
-                Some(size) => match self.lost(self.send_segments(part, size).await)? {
-                    Sent::Done => {}
-                    Sent::Refused => {
-                        // A driver without checksum offload (EIO), a tunnel or an old kernel (EINVAL): never again on this socket.
-                        self.offload.store(false, Ordering::Relaxed);
-                        self.send_each(part, segment).await?;
-                    }
-                },
-                None => self.send_each(part, segment).await?,
+        let mut left = burst;
+        while !left.is_empty() {
+            let most = if self.offload {
+                segment.saturating_mul(SEGMENTS)
+            } else {
+                segment
+            };
+            let (part, after) = left.split_at_checked(most).unwrap_or((left, &[]));
+            let sent = match u16::try_from(segment) {
+                Ok(size) if part.len() > segment => self.send_segments(part, size),
+                _ => self.socket.send(part).map(|_| Sent::Done),
+            };
+            match self.lost(sent)? {
+                Sent::Done => left = after,
+                // A driver without checksum offload (EIO), a tunnel or an old kernel (EINVAL): never again on this socket.
+                Sent::Refused => self.offload = false,
+                Sent::Full => {
+                    self.rest.clear();
+                    self.rest.extend_from_slice(left);
+                    self.rest_segment = segment;
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    async fn send_each(&self, part: &[u8], segment: usize) -> io::Result<()> {
-        for datagram in part.chunks(segment) {
-            let sent = self.socket.send(datagram).await;
-            self.lost(sent.map(|_| Sent::Done))?;
-        }
-        Ok(())
-    }
-
-    async fn send_segments(&self, part: &[u8], segment: u16) -> io::Result<Sent> {
-        let send = || -> io::Result<usize> {
-            Ok(sendmsg::<SockaddrIn>(
-                self.socket.as_raw_fd(),
-                &[IoSlice::new(part)],
-                &[ControlMessage::UdpGsoSegments(&segment)],
-                MsgFlags::MSG_DONTWAIT,
-                None,
-            )?)
-        };
-        match self.socket.async_io(Interest::WRITABLE, send).await {
+    fn send_segments(&self, part: &[u8], segment: u16) -> io::Result<Sent> {
+        let sent = sendmsg::<SockaddrIn>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(part)],
+            &[ControlMessage::UdpGsoSegments(&segment)],
+            MsgFlags::empty(),
+            None,
+        );
+        match sent {
             Ok(_) => Ok(Sent::Done),
-            Err(error) if refuses_offload(&error) => Ok(Sent::Refused),
-            Err(error) => Err(error),
+            Err(Errno::EIO | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT | Errno::EMSGSIZE) => {
+                Ok(Sent::Refused)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Tells a closed port from a loss.
+    /// Tells a closed port and a full socket from a loss.
     fn lost(&self, sent: io::Result<Sent>) -> io::Result<Sent> {
-        sent.or_else(|error| {
-            if error.kind() == io::ErrorKind::ConnectionRefused {
-                return Err(error);
+        sent.or_else(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => Err(error),
+            io::ErrorKind::WouldBlock => Ok(Sent::Full),
+            _ => {
+                tracing::debug!(peer = %self.peer, %error, "TFTP datagram not sent");
+                Ok(Sent::Done)
             }
-            tracing::debug!(peer = %self.peer, %error, "TFTP datagram not sent");
-            Ok(Sent::Done)
         })
     }
-}
-
-/// What the kernel says when it cannot cut a burst.
-fn refuses_offload(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error().map(Errno::from_raw),
-        Some(Errno::EIO | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT | Errno::EMSGSIZE)
-    )
 }
 
 #[cfg(test)]
@@ -294,28 +310,46 @@ mod tests {
         datagrams
     }
 
-    #[tokio::test]
-    async fn a_burst_arrives_in_the_same_pieces_with_and_without_offload() {
+    #[test]
+    fn a_burst_arrives_in_the_same_pieces_with_and_without_offload() {
         let burst: Vec<u8> = (0..516 * 70 + 9).map(|at| u8::try_from(at % 251).unwrap()).collect();
         for offload in [true, false] {
-            let (link, peer) = pair();
-            link.offload.store(offload, Ordering::Relaxed);
-            link.send(&burst, 516).await.unwrap();
+            let (mut link, peer) = pair();
+            link.offload = offload;
+            link.send(&burst, 516).unwrap();
             let datagrams = received(&peer, burst.len());
             let expected: Vec<&[u8]> = burst.chunks(516).collect();
             assert_eq!(datagrams, expected, "offload {offload}");
         }
     }
 
-    #[tokio::test]
-    async fn what_the_kernel_cannot_cut_is_sent_piece_by_piece() {
-        let (link, peer) = pair();
+    #[test]
+    fn what_the_kernel_cannot_cut_is_sent_piece_by_piece() {
+        let (mut link, peer) = pair();
         // More than a datagram can hold: refused as a whole, and each piece is fine.
         let burst = vec![7_u8; 1500 * 50];
-        link.send(&burst, 1500).await.unwrap();
-        assert!(!link.offload.load(Ordering::Relaxed), "it is not tried again");
+        link.send(&burst, 1500).unwrap();
+        assert!(!link.offload, "it is not tried again");
         assert_eq!(received(&peer, burst.len()).len(), 50);
-        let unlike = io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert!(refuses_offload(&Errno::EIO.into()) && !refuses_offload(&unlike));
+    }
+
+    #[test]
+    fn what_a_full_socket_does_not_take_is_kept_and_leaves_later() {
+        let (mut link, peer) = pair();
+        let full = link.lost(Err(io::ErrorKind::WouldBlock.into())).unwrap();
+        assert_eq!(full, Sent::Full);
+        link.rest = vec![9; 1000];
+        link.rest_segment = 400;
+        assert!(link.is_blocked());
+        link.send_rest().unwrap();
+        assert!(!link.is_blocked());
+        let lengths: Vec<usize> = received(&peer, 1000).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [400, 400, 200]);
+        let gone = link.lost(Err(io::ErrorKind::ConnectionRefused.into()));
+        assert!(gone.is_err());
+        assert_eq!(
+            link.lost(Err(io::ErrorKind::HostUnreachable.into())).unwrap(),
+            Sent::Done
+        );
     }
 }
