@@ -7,14 +7,16 @@ bench_tftp() {
     start_quiet -u atftpd 10.64.0.4:69 "$peers/atftpd/usr/sbin/atftpd" --daemon --no-fork --logfile /dev/null --verbose=0 --user root --group root --bind-address 10.64.0.4 "$work/tftp" && pids+=("$child")
     start_quiet -u dnsmasq 10.64.0.5:69 dnsmasq -k --log-facility=/dev/null --conf-file=/dev/null --port=0 --enable-tftp --tftp-root="$work/tftp" --listen-address=10.64.0.5 --bind-interfaces --user=root && pids+=("$child")
     start ceiling serving "$load" tftp-ceiling --listen 10.64.0.6:69 && pids+=("$child")
-    declare -A at=([ours]=10.64.0.1:6969 [tftpd-hpa]=10.64.0.3:69 [atftpd]=10.64.0.4:69 [dnsmasq]=10.64.0.5:69 [ceiling]=10.64.0.6:69)
+    start async-tftp serving "$load" async-tftp --listen 10.64.0.7:69 --folder "$work/tftp" && pids+=("$child")
+    start async-tftp serving "$load" async-tftp --listen 10.64.0.8:69 --folder "$work/tftp" --memory true && pids+=("$child")
+    declare -A at=([async-tftp]=10.64.0.7:69 [async-tftp-in-memory]=10.64.0.8:69 [ours]=10.64.0.1:6969 [tftpd-hpa]=10.64.0.3:69 [atftpd]=10.64.0.4:69 [dnsmasq]=10.64.0.5:69 [ceiling]=10.64.0.6:69)
     for count in 1 16; do
         for window in 1 8 64 512-byte; do
             size=1468 blocks=$window
             [ "$window" != 512-byte ] || { size=512 blocks=1; }
             key=tftp.$count.$window
             for round in $(seq "$runs"); do
-                for name in ours tftpd-hpa atftpd dnsmasq ceiling; do
+                for name in ours tftpd-hpa atftpd dnsmasq async-tftp async-tftp-in-memory ceiling; do
                     "${on_client[@]}" "$load" tftp --server "${at[$name]}" --from 10.80.0.1 --clients "$count" --window "$blocks" \
                         --blksize "$size" --seconds "$seconds" >>"$work/$key.$name"
                 done
@@ -24,6 +26,11 @@ bench_tftp() {
             [ "$blocks" = 1 ] || note='tftpd-hpa and dnsmasq know no window; best of three'
             row "TFTP $count client(s), $size-byte blocks, window $blocks" MB/s more "${top##*.}" "$note" \
                 "$work/$key.ours" "$top" "$(median "$work/$key.ceiling")"
+            # A crate, not a server: what our engine is measured against, from the page cache as ours and from memory.
+            for name in async-tftp async-tftp-in-memory; do
+                row "TFTP $count client(s), $size-byte blocks, window $blocks" MB/s more "$name" \
+                    'the engine that ours replaces; README' "$work/$key.ours" "$work/$key.$name" "$(median "$work/$key.ceiling")"
+            done
         done
     done
     for name in "${pids[@]}"; do stop "$name"; done

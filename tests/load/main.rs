@@ -20,6 +20,7 @@
 mod dora;
 mod http;
 mod inventory;
+mod oracle;
 mod storm;
 mod tftp;
 
@@ -49,13 +50,14 @@ fn main() {
     match part.as_str() {
         "tftp" => tftp::run(&arguments),
         "tftp-ceiling" => tftp::answer(&arguments),
+        "async-tftp" => oracle::run(&arguments),
         "dora" => dora::run(&arguments),
         "dora-ceiling" => dora::answer(&arguments),
         "http" => http::run(&arguments),
         "http-ceiling" => http::answer(&arguments),
         "inventory" => inventory::make(&arguments),
         "storm" => storm::run(&arguments),
-        _ => panic!("load tftp|dora|http|storm|inventory, or the first three with -ceiling"),
+        _ => panic!("load tftp|dora|http|storm|inventory, the first three with -ceiling, or async-tftp"),
     }
 }
 
