@@ -3,7 +3,9 @@
 mod armed;
 mod behaviour;
 mod differential;
+mod limits;
 mod peers;
 pub(crate) mod reader;
 pub(crate) mod serving;
+mod thousand;
 mod weather;

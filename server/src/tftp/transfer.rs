@@ -20,6 +20,8 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(8);
 pub const SENDS: u32 = 6;
 /// The same while the peer has not answered at all: its address may be forged, and a reflector sends at most this many blocks.
 pub const UNPROVEN_SENDS: u32 = 5;
+/// A peer that only repeats its last ACK lives, and lacks what we sent: it is given more than [`SENDS`], but not for longer than this.
+const STALL: Duration = Duration::from_secs(60);
 /// The largest window that is granted (RFC 7440 allows 65535), in blocks.
 pub const WINDOW_MAX: u16 = 64;
 /// The shortest wait for a sign that a doubtful ACK told of a loss.
@@ -166,6 +168,8 @@ pub struct Transfer {
     /// Smoothed time from the opening of a window to its ACK.
     round_trip: Duration,
     heard: Duration,
+    /// When it last acknowledged something new, or the transfer began.
+    advanced: Duration,
     /// Part of the window was sent more than once, so a repeated ACK says nothing of a loss.
     again: bool,
     /// The same of the window before.
@@ -218,6 +222,7 @@ impl Transfer {
             opened: now,
             round_trip: Duration::ZERO,
             heard: now,
+            advanced: now,
             again: false,
             again_before: false,
             last_words: None,
@@ -461,6 +466,9 @@ impl Transfer {
         }
         let doubtful = self.again || self.again_before;
         if ahead == 0 {
+            if self.proven && now.saturating_sub(self.advanced) < STALL {
+                self.sends = self.sends.min(1);
+            }
             // RFC 7440 section 4: the window's first block is missing. In a window of one it would be the Sorcerer's Apprentice.
             if self.window > 1 && self.next > self.base {
                 self.heard = now;
@@ -515,6 +523,7 @@ impl Transfer {
     const fn progress(&mut self, now: Duration) {
         self.proven = true;
         self.heard = now;
+        self.advanced = now;
         self.sends = 0;
         self.wait = FIRST_WAIT;
         self.deadline = None;

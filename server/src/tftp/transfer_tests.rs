@@ -203,6 +203,36 @@ fn the_known_get_six_tries() {
 }
 
 #[test]
+fn who_repeats_its_ack_is_given_more_tries_but_not_for_ever_and_nothing_at_once() {
+    let file = vec![7; 2000];
+    let mut transfer = transfer(ask(Options::default()), 2000);
+    step(&mut transfer, T0, &file);
+    ack(&mut transfer, T0, 1);
+    let (mut now, mut sends, mut last) = (T0, step(&mut transfer, T0, &file).len(), T0);
+    while let Some(deadline) = transfer.poll_timeout() {
+        // The reader's own clock: it says every second where it is.
+        while now + Duration::from_secs(1) < deadline {
+            now += Duration::from_secs(1);
+            ack(&mut transfer, now, 1);
+            assert!(
+                step(&mut transfer, now, &file).is_empty(),
+                "a repeated ACK brings nothing"
+            );
+        }
+        now = deadline;
+        let sent = step(&mut transfer, now, &file).len();
+        sends += sent;
+        if sent > 0 {
+            last = now;
+        }
+        assert!(now - T0 < Duration::from_secs(200), "it never ends");
+    }
+    assert!(transfer.end().is_some());
+    assert!(last - T0 > Duration::from_secs(60), "{:?}", last - T0);
+    assert!((10..=16).contains(&sends), "{sends} in waits that double up to 8 s");
+}
+
+#[test]
 fn no_sorcerers_apprentice() {
     let file = vec![7; 5000];
     let mut transfer = transfer(ask(Options::default()), 5000);

@@ -293,10 +293,13 @@ impl Driver {
         let left = self.alarms.peek().map(|Reverse((at, _))| at.saturating_sub(now));
         if !self.running.is_empty() && left.is_none_or(|left| left > SPIN) && self.spin.is_due() {
             let until = now.saturating_add(SPIN);
-            while self.now() < until {
+            loop {
                 if epoll::wait(&self.epoll, spare_capacity(events), Some(&NOW))? > 0 {
                     self.spin.found(true);
                     return Ok(());
+                }
+                if self.now() >= until {
+                    break;
                 }
                 // Whoever else wants this core, first of all a peer on this machine, has it meanwhile.
                 std::thread::yield_now();

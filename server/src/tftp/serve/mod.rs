@@ -15,7 +15,7 @@ mod registry;
 mod running;
 mod socket;
 
-use super::admit::{NotServed, admit};
+use super::admit::{NotServed, TRANSFERS_PER_ADDRESS, admit};
 use super::open::{Arrival, arrive};
 use super::packet::Packet;
 use crate::boot::paths;
@@ -283,10 +283,16 @@ fn arrived(received: &Received, shared: &Arc<Shared>, peers: &mut JoinSet<()>) {
                 Offered::New(seat) => {
                     peers.spawn(peer::attend(Arc::clone(shared), seat));
                 }
-                Offered::Full(limit) => emit(What::TftpFailed {
-                    file,
-                    reason: format!("{limit} transfers are under way already; the request waits for its repetition"),
-                }),
+                Offered::Full(limit) => {
+                    let whose = if limit == TRANSFERS_PER_ADDRESS {
+                        format!(" for {}, which machines behind one translating router share", peer.ip())
+                    } else {
+                        String::new()
+                    };
+                    let reason =
+                        format!("{limit} transfers are under way already{whose}; the request waits for its repetition");
+                    emit(What::TftpFailed { file, reason });
+                }
             }
         }
         Arrival::Error { code, message } => {
