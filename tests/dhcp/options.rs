@@ -70,7 +70,12 @@ fn a_relay_that_could_mean_two_networks_is_told_to_say_which() {
             .iter()
             .any(|line| line.contains("listed by several [[subnet]]s"))
     );
-    answer(&site.say(&discover.with(82, sub(5, &[10, 3, 0, 0]))));
+    answer(&site.say(&discover.clone().with(82, sub(5, &[10, 3, 0, 0]))));
+    // On one link there is nothing to choose.
+    for subnet in &mut Arc::make_mut(&mut site.world.config).subnets[1..] {
+        subnet.shared = Some("link".parse().unwrap());
+    }
+    answer(&site.say(&discover));
 }
 
 #[test]

@@ -199,21 +199,16 @@ pub(super) fn network<'a>(world: &'a World, link: &Link, packet: &Packet) -> Res
 /// RFC 3527: a relay that cannot use an address of the client's network as giaddr says it in 82.5, and that counts.
 fn relayed<'a>(config: &'a Config, packet: &Packet) -> Result<Vec<&'a Subnet>, String> {
     let giaddr = packet.giaddr;
-    let listing: Vec<Vec<&Subnet>> = config
-        .subnets
-        .iter()
-        .map(|subnet| config.network_of(subnet))
-        .filter(|network| network.iter().any(|subnet| subnet.relays.contains(&giaddr)))
-        .collect();
-    let [first, others @ ..] = listing.as_slice() else {
+    let lists = |subnet: &&Subnet| subnet.relays.contains(&giaddr);
+    let Some(first) = config.subnets.iter().find(lists) else {
         return Err(format!("relay {giaddr} is in no `relays` of a [[subnet]]"));
     };
-    let selected = packet.relay_option(LINK_SELECTION).and_then(|bytes| address(&bytes));
+    // A relay that one subnet of a link lists speaks for all of them.
     let holding = |address: Ipv4Addr| {
-        let holds = |network: &&Vec<&Subnet>| network.first().is_some_and(|subnet| subnet.network.contains(&address));
-        listing.iter().find(holds).cloned()
+        let network = config.network_of(config.subnet_of(address)?);
+        network.iter().any(lists).then_some(network)
     };
-    if let Some(link) = selected {
+    if let Some(link) = packet.relay_option(LINK_SELECTION).and_then(|bytes| address(&bytes)) {
         return holding(link).ok_or_else(|| {
             format!("relay {giaddr} selects the link of {link} (option 82.5), which is in no [[subnet]] that lists the relay")
         });
@@ -221,17 +216,10 @@ fn relayed<'a>(config: &'a Config, packet: &Packet) -> Result<Vec<&'a Subnet>, S
     if let Some(network) = holding(giaddr) {
         return Ok(network);
     }
-    let same = |other: &&Vec<&Subnet>| {
-        let networks = |network: &[&Subnet]| {
-            network
-                .iter()
-                .map(|subnet| subnet.network)
-                .collect::<std::collections::BTreeSet<_>>()
-        };
-        networks(other) == networks(first)
-    };
-    if others.iter().all(|other| same(&other)) {
-        Ok(first.clone())
+    let with_first =
+        |other: &Subnet| other.network == first.network || (other.shared.is_some() && other.shared == first.shared);
+    if config.subnets.iter().filter(lists).all(with_first) {
+        Ok(config.network_of(first))
     } else {
         Err(format!(
             "relay {giaddr} is listed by several [[subnet]]s and lies in none of them, and it selects no link (option 82.5); \
