@@ -19,6 +19,10 @@
 //! trees and imports them. [`store`] keeps inventory.db and live.db; one state task owns leases and installations, and an ACK leaves
 //! only after its lease is on disk. [`event`] says what happened. [`cli`] is what admins type; [`daemon`] wires it all.
 //!
+//! HTTP/1.1 is spoken by [`http`] itself, not by a framework: the kernel sends files from the page cache to the socket (sendfile), which
+//! hyper has no way to do and which nginx, measured beside it, was up to half as fast again by; and what cannot be framed in one way only
+//! is refused there at once.
+//!
 //! # To see the boot
 //!
 //! Read [`boot`] in this order: `facts` (what is known of who asks), `decide` (one function for each thing that can be asked), `answer`
