@@ -13,3 +13,5 @@ mod reservations;
 mod rfc2131;
 mod server;
 mod world;
+
+pub use properties::{Dice, seed};

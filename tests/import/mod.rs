@@ -1,5 +1,6 @@
 //! Importing: genuine and faithfully made trees, recognised, placed, and watched. Nothing here needs a network.
 
+mod kill;
 mod oracle;
 mod place;
 mod recognise;

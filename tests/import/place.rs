@@ -231,18 +231,30 @@ fn importing_again_updates_and_keeps_what_the_admin_set() {
         (distro.kernel_options.to_string().as_str(), distro.comment.as_str()),
         ("quiet", "mine")
     );
-    assert_eq!(std::fs::read(copy.join("boot/initrd.img")).unwrap(), b"another");
+    // Beside the old one: which of them counts is what the inventory says.
+    let new = distro.tree.clone().unwrap().root;
+    assert_eq!(new, bench.state().join("distros/new~2"));
+    assert_eq!(std::fs::read(new.join("boot/initrd.img")).unwrap(), b"another");
 
     // While it is not said whether the objects were stored, nobody else may import.
     let error = bench.import(&copying(&bench)).unwrap_err();
     assert!(matches!(error.0, Cause::Busy(_)), "{error}");
     second.withdraw().unwrap();
+    assert!(!new.exists());
     assert_eq!(std::fs::read(copy.join("boot/initrd.img")).unwrap(), b"initrd!");
     assert_eq!(
         bench.in_state().iter().filter(|path| path.contains("staging")).count(),
         0
     );
 
+    let second = bench.import(&copying(&bench)).unwrap();
+    bench.store(&second);
+    second.keep().unwrap();
+    assert!(new.exists() && !copy.exists());
+    let (old, copy) = (copy, new);
+    let third = bench.import(&copying(&bench)).unwrap();
+    assert_eq!(third.distro.tree.clone().unwrap().root, old);
+    third.withdraw().unwrap();
     // In place from now on: the copy goes once the objects are stored.
     let third = bench.imported();
     bench.store(&third);

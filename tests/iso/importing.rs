@@ -152,7 +152,10 @@ fn an_image_that_the_service_may_not_read_is_copied_whole_or_not_at_all() {
     assert!(text.contains("straight out of a copy, "), "{text}");
     let tree = imported.distro.tree.clone().unwrap();
     assert!(!tree.in_place);
-    assert_eq!(bench.in_state(), ["distros/new", "distros/new/medium.iso"]);
+    assert_eq!(
+        bench.in_state(),
+        ["distros/.doubt-new", "distros/new", "distros/new/medium.iso"]
+    );
     assert_eq!(fs::read(&tree.root).unwrap(), image);
     assert_eq!(bytes(&imported.distro, "boot/vmlinuz"), b"kernel");
     bench.store(&imported);

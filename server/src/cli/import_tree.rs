@@ -8,7 +8,7 @@ use super::object::{named, warn_if_missing};
 use super::print::{table, with};
 use crate::distro::checksum::Checksums;
 use crate::distro::detect::Wishes;
-use crate::distro::import::{ImportRequest, Place, Progress, import};
+use crate::distro::import::{ImportRequest, Place, Progress, import, tidy};
 use crate::distro::library::Library;
 use crate::distro::plan::Flags;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -54,8 +54,9 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     if let Some(template) = &options.autoinstall {
         warn_if_missing(desk, template)?;
     }
-    let inventory = desk.inventory()?;
     desk.folder()?;
+    tidy(&config.state, || desk.inventory().ok()).map_err(|error| Failure::said(error, ""))?;
+    let inventory = desk.inventory()?;
     let bar = bar(desk);
     let imported = import(&request, &config.state, &library, &inventory, &mut |progress| {
         draw(&bar, progress)

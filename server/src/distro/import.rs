@@ -12,7 +12,7 @@ use super::detect::{Detected, Found, Look, Source, Unfit, Wishes, detect};
 use super::iso_import;
 use super::iso_source::OpenError;
 use super::library::Library;
-use super::place::{Placed, Shelf, copy_tree, remove_copy};
+use super::place::{self, Placed, Shelf, copy_of, copy_tree, remove_copy};
 use super::plan::{Flags, GENERIC, Line, Planned, Taken, name_for, plan, sentences};
 use super::signature::clean;
 use super::survey::{Failed, Reader, Survey, survey};
@@ -245,8 +245,8 @@ pub struct Imported {
     /// Their bytes.
     pub bytes: u64,
     placed: Option<Placed>,
-    /// The copy of an earlier import of that name, which nothing needs any more.
-    abandoned: Option<(PathBuf, Name)>,
+    /// The copy of an earlier import of that name, which nothing needs any more: state folder and place.
+    abandoned: Option<(PathBuf, String)>,
 }
 
 impl Imported {
@@ -267,25 +267,37 @@ impl Imported {
     /// # Errors
     /// When the old copy cannot be removed; the import stands.
     pub fn keep(self) -> Result<(), Cause> {
-        if let Some(placed) = self.placed {
-            let path = placed.root.clone();
-            placed.keep().map_err(|error| Cause::Io { path, error })?;
+        match (self.placed, &self.abandoned) {
+            (Some(placed), old) => placed.keep(old.as_ref().map(|(_, place)| place.as_str())),
+            (None, Some((state, place))) => remove_copy(state, place),
+            (None, None) => Ok(()),
         }
-        if let Some((state, name)) = self.abandoned {
-            remove_copy(&state, &name)?;
-        }
-        Ok(())
     }
 
-    /// The objects could not be stored: the copy is taken back, and what it replaced is there again.
+    /// The objects could not be stored: the copy is taken back, and what it was to replace is still there.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn withdraw(self) -> Result<(), Cause> {
-        let Some(placed) = self.placed else { return Ok(()) };
-        let path = placed.root.clone();
-        placed.withdraw().map_err(|error| Cause::Io { path, error })
+        match self.placed {
+            Some(placed) => placed.withdraw(self.abandoned.as_ref().map(|(_, place)| place.as_str())),
+            None => Ok(()),
+        }
     }
+}
+
+/// Removes what killed imports left below `state`: unfinished copies, and finished ones that the inventory does not name. `inventory` is
+/// asked for once nobody else imports; where it cannot be read, only the unfinished ones go.
+///
+/// # Errors
+/// When the system refuses.
+pub fn tidy(state: &Path, inventory: impl FnOnce() -> Option<Inventory>) -> Result<(), ImportError> {
+    let wanted = || {
+        let inventory = inventory()?;
+        let trees = inventory.distros().filter_map(|distro| distro.tree.as_ref());
+        Some(trees.map(|tree| tree.root.clone()).collect())
+    };
+    Ok(place::tidy(state, wanted)?)
 }
 
 /// Removes the copy that an import made for `distro`; a tree that is served in place is the admin's and stays. Call it after the
@@ -294,12 +306,10 @@ impl Imported {
 /// # Errors
 /// When another import runs, or the system refuses.
 pub fn forget(distro: &Distro, state: &Path) -> Result<(), ImportError> {
-    let copied = distro
-        .tree
-        .as_ref()
-        .is_some_and(|tree| !tree.in_place && tree.root.starts_with(state.join("distros").join(distro.name.as_str())));
-    if copied {
-        remove_copy(state, &distro.name)?;
+    let tree = distro.tree.as_ref().filter(|tree| !tree.in_place);
+    let root = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_path_buf());
+    if let Some(place) = tree.and_then(|tree| copy_of(&distro.name, &tree.root, &root)) {
+        remove_copy(state, &place)?;
     }
     Ok(())
 }
@@ -391,16 +401,22 @@ fn run(
     }
     let took = began.elapsed();
     let serving = serving(&request.path, &tree, &survey, took.as_millis());
-    let old_copy = old_distro
+    let own = |tree: &Tree| copy_of(&name, &tree.root, &state_root).filter(|_| !tree.in_place);
+    let abandoned = old_distro
         .and_then(|distro| distro.tree.as_ref())
-        .filter(|tree| !tree.in_place);
-    let abandoned = (tree.in_place && old_copy.is_some_and(|old| old.root != tree.root))
-        .then(|| (state_root.clone(), name.clone()));
+        .and_then(own)
+        .filter(|old| own(&tree).as_ref() != Some(old))
+        .map(|place| (state_root.clone(), place));
+    match (&placed, &abandoned) {
+        (Some(placed), Some((_, old))) => placed.doubt(old)?,
+        (None, Some((state, old))) => place::doubt(state, old)?,
+        (_, None) => {}
+    }
     let planned: Planned = match planned(tree) {
         Ok(planned) => planned,
         Err(taken) => {
             if let Some(placed) = placed {
-                placed.withdraw().map_err(at(&root))?;
+                placed.withdraw(abandoned.as_ref().map(|(_, place)| place.as_str()))?;
             }
             return Err(taken.into());
         }
@@ -510,10 +526,10 @@ fn settle(
     reader: &Reader,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Tree, Option<Placed>), Cause> {
-    let own = state.join("distros").join(name.as_str());
-    if root == own {
+    let copy = copy_of(name, root, state).map(|place| state.join("distros").join(place));
+    if copy.as_deref() == Some(root) {
         // The copy that an earlier import made: it is looked at again where it is.
-        return Ok((folder(own, false), None));
+        return Ok((folder(root.to_path_buf(), false), None));
     }
     let in_state = root.starts_with(state.join("distros"));
     let in_place = match (request.place, &survey.unreadable) {

@@ -8,7 +8,7 @@
 use super::checksum::{Checksums, Verdict};
 use super::import::{Cause, ImportRequest, Place, Progress, enough_space};
 use super::iso_source::{Iso, OpenError};
-use super::place::{Placed, Shelf, copy_medium};
+use super::place::{Placed, Shelf, copy_medium, copy_of};
 use super::survey::{Reader, Survey};
 use crate::model::{Name, Tree};
 use std::fs::File;
@@ -77,9 +77,9 @@ impl Medium {
         reader: &Reader,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Tree, Option<Placed>), Cause> {
-        let own = state.join("distros").join(name.as_str()).join(COPY);
+        let own = copy_of(name, root, state).is_some_and(|place| root == state.join("distros").join(place).join(COPY));
         let in_state = root.starts_with(state.join("distros"));
-        let stays = root == own
+        let stays = own
             || match (request.place, &self.survey.unreadable) {
                 (Place::InPlace, _) if self.drive => {
                     return Err(Cause::Asked {
@@ -104,7 +104,7 @@ impl Medium {
             vouched(checksums, (root, &request.path), &called, bytes, progress)?;
             let tree = Tree {
                 root: root.to_path_buf(),
-                in_place: root != own,
+                in_place: !own,
                 iso: Some(self.iso.medium()),
             };
             return Ok((tree, None));
@@ -121,7 +121,7 @@ impl Medium {
         let medium = match Iso::open(&copy) {
             Ok(iso) => iso.medium(),
             Err(error) => {
-                placed.withdraw().map_err(at(&copy))?;
+                placed.withdraw(None)?;
                 return Err(Cause::Iso { path: copy, error });
             }
         };

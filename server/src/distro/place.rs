@@ -20,6 +20,12 @@ const CHUNK: u64 = 32 << 20;
 /// Names of unfinished folders start so; a [`Name`] never starts with a dot.
 const STAGING: &str = ".staging-";
 
+/// Notes that whether a copy is wanted is known to the inventory alone start so.
+const DOUBT: &str = ".doubt-";
+
+/// Stands between a distro's name and the number of its copy, from the second one on; no [`Name`] holds it.
+const AGAIN: char = '~';
+
 /// The folder of copies, held by one import at a time.
 #[derive(Debug)]
 pub(super) struct Shelf {
@@ -41,13 +47,11 @@ impl Drop for Held {
     }
 }
 
-/// A copy that is in its place, while the one that it replaced is still kept.
+/// A copy that is in its place, while it is not known yet whether the inventory will name it.
 #[derive(Debug)]
 pub(super) struct Placed {
     shelf: Shelf,
     pub(super) root: PathBuf,
-    aside: PathBuf,
-    replaced: bool,
 }
 
 fn io_at(path: &Path) -> impl Fn(io::Error) -> Cause + '_ {
@@ -82,9 +86,63 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Where the copy of `name` lies.
-    pub(super) fn place_of(&self, name: &Name) -> PathBuf {
-        self.folder.join(name.as_str())
+    /// A place where nothing lies for a copy of `name`. A new copy never takes the place of an old one: which of them counts is what the
+    /// inventory says, so that a kill at any moment leaves tree and objects that fit each other.
+    fn free_place(&self, name: &Name) -> String {
+        let free = |place: &String| std::fs::symlink_metadata(self.folder.join(place)).is_err();
+        let places = (2_u32..).map(|number| format!("{name}{AGAIN}{number}"));
+        std::iter::once(name.to_string())
+            .chain(places)
+            .find(free)
+            .unwrap_or_default()
+    }
+
+    fn sync(&self) -> Result<(), Cause> {
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(io_at(&self.folder))
+    }
+
+    /// Notes that whether the copy in `place` is wanted is known to the inventory alone.
+    pub(super) fn doubt(&self, place: &str) -> Result<(), Cause> {
+        let note = self.folder.join(format!("{DOUBT}{place}"));
+        File::create(&note).map_err(io_at(&note))?;
+        self.sync()
+    }
+
+    /// It is known by now.
+    fn settle(&self, place: &str) -> Result<(), Cause> {
+        let note = self.folder.join(format!("{DOUBT}{place}"));
+        match std::fs::remove_file(&note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(&note)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the copy in `place`. Nothing to remove is no error.
+    fn remove(&self, place: &str) -> Result<(), Cause> {
+        let (from, aside) = (self.folder.join(place), self.folder.join(format!("{STAGING}{place}")));
+        match std::fs::rename(&from, &aside) {
+            Ok(()) => remove(&aside).map_err(io_at(&aside))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_at(&from)(error)),
+        }
+        self.settle(place)
+    }
+
+    /// Removes every copy of which a killed import left unknown whether it is wanted, and which is not: `wanted` tells, of a folder's path.
+    fn tidy(&self, wanted: &dyn Fn(&Path) -> bool) -> Result<(), Cause> {
+        for entry in std::fs::read_dir(&self.folder).map_err(io_at(&self.folder))? {
+            let name = entry.map_err(io_at(&self.folder))?.file_name();
+            let Some(place) = name.to_str().and_then(|name| name.strip_prefix(DOUBT)) else {
+                continue;
+            };
+            if wanted(&self.folder.join(place)) {
+                self.settle(place)?;
+            } else {
+                self.remove(place)?;
+            }
+        }
+        Ok(())
     }
 
     /// Has `fill` make the folder of `name` aside, and puts it in its place whole.
@@ -95,90 +153,95 @@ impl Shelf {
         fill: impl FnOnce(&Path, &mut dyn FnMut(Progress)) -> Result<(), Cause>,
     ) -> Result<Placed, Cause> {
         let staging = self.folder.join(format!("{STAGING}{name}"));
-        let target = self.place_of(name);
+        let place = self.free_place(name);
+        let target = self.folder.join(&place);
         let done = begin(&staging).and_then(|()| fill(&staging, progress)).and_then(|()| {
             progress(Progress::Syncing);
             let folder = File::open(&staging).map_err(io_at(&staging))?;
             nix::unistd::syncfs(&folder).map_err(|errno| io_at(&staging)(errno.into()))?;
-            self.put(&staging, &target)
+            self.doubt(&place)?;
+            std::fs::rename(&staging, &target).map_err(io_at(&target))?;
+            self.sync()
         });
         match done {
-            Ok(replaced) => Ok(Placed {
+            Ok(()) => Ok(Placed {
                 shelf: self,
                 root: target,
-                aside: staging,
-                replaced,
             }),
             Err(cause) => {
                 // The first error is the one to tell; what cannot be removed now goes at the next import.
                 let _ = remove(&staging);
+                let _ = self.remove(&place);
                 Err(cause)
             }
         }
     }
-
-    /// Puts the staging folder in its place in one step; true when it now holds what was there before.
-    fn put(&self, staging: &Path, target: &Path) -> Result<bool, Cause> {
-        let there = match std::fs::symlink_metadata(target) {
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(io_at(target)(error)),
-        };
-        if there {
-            exchange(staging, target).map_err(io_at(target))?;
-        } else {
-            std::fs::rename(staging, target).map_err(io_at(target))?;
-        }
-        let folder = File::open(&self.folder).map_err(io_at(&self.folder))?;
-        folder.sync_all().map_err(io_at(&self.folder))?;
-        Ok(there)
-    }
-}
-
-/// Swaps two folders at once, so that there is no moment without one (renameat2(2), RENAME_EXCHANGE).
-#[cfg(target_env = "gnu")]
-fn exchange(a: &Path, b: &Path) -> io::Result<()> {
-    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE)?;
-    Ok(())
-}
-
-/// Without that call in the C library: three renames, and a moment without the folder.
-#[cfg(not(target_env = "gnu"))]
-fn exchange(a: &Path, b: &Path) -> io::Result<()> {
-    let aside = a.with_extension("swap");
-    std::fs::rename(b, &aside)?;
-    std::fs::rename(a, b)?;
-    std::fs::rename(aside, a)
 }
 
 impl Placed {
-    /// The objects are stored: what was replaced goes.
-    pub(super) fn keep(self) -> io::Result<()> {
-        if self.replaced { remove(&self.aside) } else { Ok(()) }
+    fn place(&self) -> String {
+        let name = self.root.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
-    /// The objects were not stored: what was there before comes back.
-    pub(super) fn withdraw(self) -> io::Result<()> {
-        if self.replaced {
-            exchange(&self.aside, &self.root)?;
-        } else {
-            std::fs::rename(&self.root, &self.aside)?;
-        }
-        File::open(&self.shelf.folder)?.sync_all()?;
-        remove(&self.aside)
+    /// Before the inventory stops naming the copy in `old`, which nothing will need then.
+    pub(super) fn doubt(&self, old: &str) -> Result<(), Cause> {
+        self.shelf.doubt(old)
+    }
+
+    /// The objects are stored: what they replaced goes.
+    pub(super) fn keep(self, old: Option<&str>) -> Result<(), Cause> {
+        self.shelf.settle(&self.place())?;
+        old.map_or(Ok(()), |old| self.shelf.remove(old))
+    }
+
+    /// The objects were not stored: what was there before is still there.
+    pub(super) fn withdraw(self, old: Option<&str>) -> Result<(), Cause> {
+        self.shelf.remove(&self.place())?;
+        old.map_or(Ok(()), |old| self.shelf.settle(old))
     }
 }
 
-/// Removes the copy of `name` below `state`, as after its distro was removed. Nothing to remove is no error.
-pub(super) fn remove_copy(state: &Path, name: &Name) -> Result<(), Cause> {
-    let shelf = Shelf::open(state)?;
-    let place = shelf.place_of(name);
-    let aside = shelf.folder.join(format!("{STAGING}{name}"));
-    match std::fs::rename(&place, &aside) {
-        Ok(()) => remove(&aside).map_err(io_at(&aside)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io_at(&place)(error)),
+/// The folder below `state` that `root` lies in or is, when it is one for copies of `name`.
+pub(super) fn copy_of(name: &Name, root: &Path, state: &Path) -> Option<String> {
+    let place = root.strip_prefix(state.join("distros")).ok()?.iter().next()?.to_str()?;
+    let more = place.strip_prefix(name.as_str())?;
+    let numbered = || {
+        more.strip_prefix(AGAIN)
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    (more.is_empty() || numbered()).then(|| place.to_owned())
+}
+
+/// Removes the copy in `place` below `state`, as after its distro was removed. Nothing to remove is no error.
+pub(super) fn remove_copy(state: &Path, place: &str) -> Result<(), Cause> {
+    Shelf::open(state)?.remove(place)
+}
+
+/// [`Shelf::doubt`] for who holds no shelf.
+pub(super) fn doubt(state: &Path, place: &str) -> Result<(), Cause> {
+    Shelf::open(state)?.doubt(place)
+}
+
+/// Removes what killed imports left below `state`. `inventory` is asked for the wanted folders once nobody else imports; none when they
+/// cannot be known, and then only what is certain goes.
+pub(super) fn tidy(state: &Path, wanted: impl FnOnce() -> Option<Vec<PathBuf>>) -> Result<(), Cause> {
+    if std::fs::symlink_metadata(state.join("distros")).is_err() {
+        return Ok(());
+    }
+    let shelf = match Shelf::open(state) {
+        Ok(shelf) => shelf,
+        // Another one is at work: it is not ours to judge.
+        Err(Cause::Busy(_)) => return Ok(()),
+        Err(cause) => return Err(cause),
+    };
+    match wanted() {
+        // The state folder may be reached by more than one path: a place that any tree's path names is left alone.
+        Some(roots) => shelf.tidy(&|place| {
+            let name = place.file_name();
+            roots.iter().any(|root| root.iter().any(|part| Some(part) == name))
+        }),
+        None => Ok(()),
     }
 }
 
