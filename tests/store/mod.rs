@@ -7,6 +7,7 @@ mod backup;
 mod crash;
 mod editing;
 mod full;
+mod mutate;
 mod owner;
 mod recover;
 mod scale;

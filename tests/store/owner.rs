@@ -41,6 +41,7 @@ fn root_leaves_no_file_that_the_daemon_cannot_open() {
             "inventory.db",
             "inventory.db-shm",
             "inventory.db-wal",
+            "inventory.seen",
             "live.db",
             "live.db-shm",
             "live.db-wal",

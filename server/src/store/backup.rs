@@ -10,7 +10,7 @@
 use super::clock::dated;
 use super::database::{self, copy, names, set_aside};
 use super::folder::{sync, write_into};
-use super::{Folder, InventoryDb, LiveDb, Migrated, StateLock, StoreError, inventory_db, key};
+use super::{Folder, InventoryDb, LiveDb, Migrated, StateLock, StoreError, inventory_db, key, seen};
 use crate::model::{Name, Timestamp};
 use rusqlite::{Connection, OpenFlags, params};
 use sha2::{Digest as _, Sha256};
@@ -268,7 +268,14 @@ pub(super) fn refuse_half_restored(folder: &Folder) -> Result<(), StoreError> {
 /// What a backup consists of, each with the files that go with it.
 fn parts() -> impl Iterator<Item = (String, Vec<String>)> {
     names()
-        .map(|(schema, files)| (schema.file.to_owned(), files.to_vec()))
+        .map(|(schema, files)| {
+            let mut files = files.to_vec();
+            if schema.file == inventory_db::SCHEMA.file {
+                // What it tells is of the file that goes.
+                files.push(seen::FILE.to_owned());
+            }
+            (schema.file.to_owned(), files)
+        })
         .chain([(key::FILE.to_owned(), vec![key::FILE.to_owned()])])
 }
 

@@ -5,7 +5,7 @@
 
 use super::database::{self, Schema, sum};
 use super::folder::identity;
-use super::{Folder, StoreError};
+use super::{Folder, StoreError, seen};
 use crate::inventory::{Claim, Inventory, Refused, Row, RowChange, claims};
 use crate::model::{Arm, Distro, Kind, Name, Profile, System};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -37,6 +37,7 @@ const ARM: &str = "arm";
 pub struct InventoryDb {
     connection: Connection,
     path: PathBuf,
+    folder: Folder,
     /// Which file it is, to know when another lies in its place.
     identity: Option<(u64, u64)>,
     /// What [`InventoryDb::load`] and [`InventoryDb::commit`] know.
@@ -77,6 +78,7 @@ impl InventoryDb {
             connection,
             identity: identity(&path),
             path,
+            folder: folder.clone(),
             known: None,
             polled: None,
             damaged: None,
@@ -145,6 +147,7 @@ impl InventoryDb {
         transaction.commit().map_err(&sql)?;
         // A restore may have put another file in its place meanwhile.
         self.in_place()?;
+        seen::note(&self.folder, version);
         for row in &rows {
             inventory.apply(row.clone());
         }
@@ -222,6 +225,19 @@ impl InventoryDb {
         Err(StoreError::Moved {
             path: self.path.clone(),
         })
+    }
+
+    /// True when a later version was stored once than this file holds: its log was lost, and with it perhaps that a machine was disarmed.
+    pub(super) fn is_rolled_back(&mut self) -> Result<bool, StoreError> {
+        let (_, version) = self.load()?;
+        Ok(seen::latest(&self.folder).is_some_and(|seen| seen > version))
+    }
+
+    /// What the file holds counts from now on.
+    pub(super) fn accept(&mut self) -> Result<(), StoreError> {
+        let (_, version) = self.load()?;
+        seen::note(&self.folder, version);
+        Ok(())
     }
 
     /// A mark that a daemon left beside the objects; none when it left none.

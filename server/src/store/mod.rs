@@ -18,6 +18,7 @@ mod key;
 mod live_db;
 mod lock;
 mod recover;
+mod seen;
 mod state_task;
 
 pub use backup::{Restored, backup, restore};

@@ -10,6 +10,9 @@
 //!   together with live.db, every arming is held.
 //! - **inventory.db that cannot be read** is refused, with the remedy: without it nobody knows whose an address is, and an edit would
 //!   write over what may be saved. A single damaged row is left out and named.
+//! - **A log of inventory.db that is lost** is noticed by `inventory.seen`: every arming is withdrawn then, since the lost part may have
+//!   withdrawn it. The end of live.db's log that is lost or damaged looks like the one that a power cut leaves, and is not noticed: its
+//!   leases are unknown until their clients extend them, its installations are held (above).
 //! - **A server key of the wrong length** is set aside and made anew; one that is not the key of before is told. Tokens of running
 //!   installations open nothing then.
 //! - **A clock that leapt** since the state was written moves the leases with it: they keep their remaining time. An arming that had
@@ -88,6 +91,16 @@ pub fn recover(
              `cordwainer restore FILE` brings the key back, or arm those machines again"
                 .to_owned(),
         );
+    }
+    if db.is_rolled_back()? {
+        let armed: Vec<Name> = inventory.arms().map(|arm| arm.system.clone()).collect();
+        withdraw(db, inventory, &armed)?;
+        db.accept()?;
+        told.say(format!(
+            "the latest changes of inventory.db are lost with its log; whoever was armed is not any more, for it may have been \
+             withdrawn: {}; look what is missing, or `cordwainer restore FILE`",
+            listed(&armed)
+        ));
     }
     let (mut live, rows, whole) = open_or_salvage(folder, served_before, &mut told)?;
     let mut rows = rows;
@@ -282,14 +295,10 @@ fn follow_clock(
         .map(|arm| arm.system.clone())
         .collect();
     if !risen.is_empty() {
-        let withdrawn: Vec<RowChange> = risen.iter().cloned().map(RowChange::Disarm).collect();
-        for row in db.commit(|_| Ok(withdrawn))?.rows {
-            inventory.apply(row);
-        }
-        let names: Vec<&str> = risen.iter().map(Name::as_str).collect();
+        withdraw(db, inventory, &risen)?;
         told.say(format!(
             "the clock went back, and armings that had lapsed would have held again; they are withdrawn: {}",
-            names.join(", ")
+            listed(&risen)
         ));
     }
     let Some(leap) = written.and_then(|written| leap(written, now)) else {
@@ -314,6 +323,27 @@ fn follow_clock(
         installation.heard_at = leap.moved(installation.heard_at);
     }
     Ok(all(rows))
+}
+
+/// Disarms these, in the database and in what was loaded of it.
+fn withdraw(db: &mut InventoryDb, inventory: &mut Inventory, systems: &[Name]) -> Result<(), StoreError> {
+    if systems.is_empty() {
+        return Ok(());
+    }
+    let withdrawn: Vec<RowChange> = systems.iter().cloned().map(RowChange::Disarm).collect();
+    for row in db.commit(|_| Ok(withdrawn))?.rows {
+        inventory.apply(row);
+    }
+    Ok(())
+}
+
+fn listed(names: &[Name]) -> String {
+    let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+    if names.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// When a file of the folder was last written: a daemon that is alive writes often.
