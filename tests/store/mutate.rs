@@ -2,7 +2,7 @@
 
 use super::recover::{NOW, armed, installation, start, would_be_wiped};
 use super::*;
-use crate::dhcp::properties::{Dice, seed};
+use crate::dhcp::{Dice, seed};
 use cordwainer::install::State;
 use cordwainer::model::Arm;
 use cordwainer::store::{LiveDb, StoreError, audit};
