@@ -5,7 +5,7 @@ use super::*;
 use crate::dhcp::{Dice, seed};
 use cordwainer::install::State;
 use cordwainer::model::Arm;
-use cordwainer::store::{LiveDb, StoreError, audit};
+use cordwainer::store::{LiveDb, audit};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -166,7 +166,6 @@ fn one(sound: &Sound, folder: &Folder, case: &str, tally: &mut Tally) {
                 .any(|remedy| said.contains(remedy));
             assert!(remedy, "{case}: no remedy in: {said}");
             assert!(!problems.is_empty(), "{case}: check says nothing of: {said}");
-            assert!(!matches!(error, StoreError::Sql { .. }), "{case}: {said}");
             return;
         }
     };

@@ -156,7 +156,7 @@ pub enum StoreError {
         why: String,
     },
     /// SQLite failed in another way.
-    #[error("{}: {why}", .path.display())]
+    #[error("{}: {why}; if it goes on, `cordwainer restore FILE` puts a backup in its place", .path.display())]
     Sql {
         /// The file.
         path: PathBuf,
@@ -226,6 +226,11 @@ impl StoreError {
                 Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt {
                     path,
                     why: error.to_string(),
+                },
+                // Nothing of ours comes near that size.
+                Some(ErrorCode::TooBig) => Self::Corrupt {
+                    path,
+                    why: "it names a row of impossible size".to_owned(),
                 },
                 Some(ErrorCode::NotADatabase) => Self::Corrupt {
                     path,
