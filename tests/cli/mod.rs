@@ -1,6 +1,7 @@
 //! The command line as an admin meets it: the real binary, a state folder of its own, its exit codes, words and JSON.
 
 mod daemon;
+mod examples;
 mod install;
 mod sample_documents;
 mod secrets;

@@ -48,7 +48,7 @@ pub(super) fn prepared(defaults: &str) -> Session {
 }
 
 /// Splits like the transcripts are written: blanks separate, quotes join.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let (mut word, mut inside, mut quote) = (String::new(), false, None);
     for c in line.chars() {

@@ -512,7 +512,8 @@ fn where_no_transfer_follows_the_next_discover_gets_the_other_form() {
     let sighting = Sighting {
         mac: mac(1),
         firmware: None,
-        loader: false,
+        loader: true,
+        asked: site.now,
         at: site.now.plus(std::time::Duration::from_millis(200)),
     };
     Arc::make_mut(&mut site.world.installs)
@@ -520,6 +521,37 @@ fn where_no_transfer_follows_the_next_discover_gets_the_other_form() {
         .insert(ip(50), sighting);
     site.later(30);
     assert!(!in_offer(&mut site), "what worked is kept");
+}
+
+#[test]
+fn a_second_boot_after_one_that_fetched_its_files_gets_the_same_form() {
+    let mut site = Site::new(DhcpMode::Proxy);
+    add_system(&mut site.world, "web1", mac(1), None);
+    let discover = words(mac(1), MessageType::Discover).pxe(0);
+    let request = |site: &mut Site, class: &[u8]| {
+        let taken = words(mac(1), MessageType::Request).requested(ip(50)).server(ip(254));
+        site.say(&taken.pxe(0).with(77, class));
+    };
+    for boot in 0..3 {
+        let offer = site.say(&discover);
+        assert!(!answer(&offer).file.is_empty(), "boot {boot}: {:?}", why(&offer));
+        request(&mut site, b"");
+        site.later(1);
+        // The loader is fetched; then iPXE asks once more, takes the address, and its script is no file of the ROM's offer.
+        let sighting = Sighting {
+            mac: mac(1),
+            firmware: None,
+            loader: true,
+            asked: site.now,
+            at: site.now,
+        };
+        Arc::make_mut(&mut site.world.installs)
+            .sightings
+            .insert(ip(50), sighting);
+        site.later(2);
+        request(&mut site, b"iPXE");
+        site.later(120);
+    }
 }
 
 #[test]

@@ -217,7 +217,12 @@ fn a_token_from_elsewhere_after_done_or_expired_is_an_unknown_path() {
     assert!(!is_installer(&script), "{script}");
 
     // What the client is not told, the timeline and the log tell.
+    // The machine that is being installed is told who showed its token.
     refused.wait_for(&[
+        seen(
+            "ANSWER_REFUSED",
+            &[("cause", "10.77.0.9 showed its token: we have no active lease")],
+        ),
         seen("ANSWER_REFUSED", &[("cause", "installed")]),
         seen("ANSWER_REFUSED", &[("cause", "ran out")]),
     ]);

@@ -77,7 +77,7 @@ pub fn would_be_wiped(arm: &Arm, inventory: &Inventory, rows: &[Installation], n
     let in_force = inventory
         .arm(arm.system.as_str())
         .is_some_and(|known| known.id == arm.id && known.is_in_force(now));
-    in_force && cordwainer::install::may_launch(known, now)
+    in_force && cordwainer::install::may_launch(known, None, now)
 }
 
 /// Three machines after a day's work: armed and never seen; given the installer; done.

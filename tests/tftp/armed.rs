@@ -36,7 +36,7 @@ impl Disk {
 
     fn launches(&self) -> usize {
         let launch = |effect: &&Effect| {
-            matches!(effect, Effect::Install { act: Act { input: Input::Launch { mac, address }, .. }, .. }
+            matches!(effect, Effect::Install { act: Act { input: Input::Launch { mac, address, .. }, .. }, .. }
                 if *mac == MAC && *address == Ipv4Addr::LOCALHOST)
         };
         self.asked.lock().unwrap().iter().filter(launch).count()

@@ -9,7 +9,7 @@ mod script;
 use super::{Answer, Ask, Decision, Effect, Facts, Request, Trace, World};
 use crate::config::DhcpMode;
 use crate::install::{self, Arm, Installation, State};
-use crate::model::{Binding, Mac, System};
+use crate::model::{Binding, Mac, System, Timestamp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -88,6 +88,12 @@ impl<'a> Deciding<'a> {
             self.installation_of(system).as_deref(),
             self.world.now,
         )
+    }
+
+    /// When the machine at the address that asks last asked by DHCP.
+    fn asked(&self, mac: Mac) -> Option<Timestamp> {
+        let seen = self.world.installs.sightings.get(&self.facts.peer?)?;
+        (seen.mac == mac).then_some(seen.asked)
     }
 
     /// `http://ADDRESS[:PORT]` as this client reaches us.

@@ -130,7 +130,11 @@ pub fn recognise(
     local: Ipv4Addr,
     neighbour: Option<Mac>,
 ) -> Facts {
-    let sighting = world.installs.sightings.get(&peer);
+    let sighting = world
+        .installs
+        .sightings
+        .get(&peer)
+        .filter(|seen| seen.is_fresh(world.now));
     let lease = world.installs.holders.get(&peer).copied();
     let found = [
         (path_mac, FoundBy::Path),

@@ -419,9 +419,9 @@ pub struct Explain {
     /// The same as an option
     #[arg(long, value_name = "NAME|MAC")]
     pub name: Option<String>,
-    /// Firmware: bios, uefi, uefi-http, arm64, or a number of DHCP option 93
-    #[arg(long, value_name = "ARCH", default_value = "uefi")]
-    pub arch: Firmware,
+    /// Firmware: bios, uefi, uefi-http, arm64, or a number of DHCP option 93 [default: what the machine booted with last, else uefi]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<Firmware>,
     /// Where in its boot it stands [default: the whole way]
     #[arg(long, value_name = "STAGE")]
     pub stage: Option<StageOfBoot>,

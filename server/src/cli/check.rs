@@ -8,7 +8,7 @@ use crate::boot::World;
 use crate::config::{Config, DhcpMode};
 use crate::dhcp::{Link, links, probe};
 use crate::inventory::{resolve_profile, resolve_system};
-use crate::model::{Binding, Kind};
+use crate::model::Binding;
 use crate::{render, store};
 use serde_json::json;
 use std::fs;
@@ -397,18 +397,9 @@ fn chains(world: &World) -> Vec<String> {
 }
 
 fn templates(world: &World) -> Vec<String> {
-    let profiles = world
-        .inventory
-        .profiles()
-        .map(|profile| (Kind::Profile, profile.name.clone()));
-    let systems = world
-        .inventory
-        .systems()
-        .take(TRIED)
-        .map(|system| (Kind::System, system.name.clone()));
     let mut problems = Vec::new();
     let mut said = std::collections::BTreeSet::new();
-    for (kind, name) in profiles.chain(systems) {
+    for (kind, name) in preview::everyone(world, TRIED) {
         let Ok(resolved) = preview::resolve(kind, name.as_str(), &world.inventory) else {
             continue;
         };

@@ -19,6 +19,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The firmware of a machine that was never seen: what most machines of today have.
+const ASSUMED: Firmware = Firmware::UefiX64;
+
 /// The machine that is asked about.
 pub(super) struct Machine {
     /// The address that it would boot with.
@@ -85,11 +88,20 @@ pub(super) fn run(options: &Explain, desk: &Desk) -> Result<Ended, Failure> {
         .find(|(_, mac)| **mac == machine.mac)
         .map(|(address, _)| *address);
     let address = reserved.or(held);
+    let firmware = options.arch.unwrap_or_else(|| {
+        let seen = super::trace::firmware_of(word, &machine, desk);
+        if seen.is_none() {
+            desk.printer.note(format!(
+                "no boot of {word} is known, so {ASSUMED} firmware is assumed; --arch bios, uefi, uefi-http or arm64 names it"
+            ));
+        }
+        seen.unwrap_or(ASSUMED)
+    });
     let scene = Scene {
         local: host::local_address(&world.config, address),
         world,
         machine,
-        firmware: options.arch,
+        firmware,
         address,
     };
     let stages = match options.stage {
@@ -184,6 +196,7 @@ fn claimed(scene: &Scene, world: &mut World, facts: &Facts) -> (String, String) 
     let launch = Input::Launch {
         mac: scene.machine.mac,
         address: facts.peer.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        asked: None,
     };
     let open = before.as_ref().is_none_or(|seen| seen.arm != arm.id);
     let after: Option<Installation> = if open {
@@ -219,7 +232,7 @@ pub(super) fn roughly(span: Duration) -> String {
 
 /// `db2 is armed until 2026-11-21T13:10:00Z (by root, 41 min ago)`.
 pub(super) fn armed(arm: &Arm, now: Timestamp) -> String {
-    if now < arm.until {
+    if arm.is_in_force(now) {
         format!(
             "armed until {} (by {}, {} ago)",
             arm.until,
@@ -227,7 +240,7 @@ pub(super) fn armed(arm: &Arm, now: Timestamp) -> String {
             roughly(now.since(arm.at))
         )
     } else {
-        format!("the arming lapsed {} ago", roughly(now.since(arm.until)))
+        arm.why_not(now)
     }
 }
 
@@ -330,7 +343,10 @@ fn as_text(scene: &Scene, world: &World, stage: StageOfBoot, decision: &Decision
     let mut because: Vec<String> = Vec::new();
     match &scene.machine.system {
         Some(system) => match world.inventory.arm(system.name.as_str()) {
-            Some(arm) => because.push(format!("{} is {}", system.name, armed(arm, world.now))),
+            Some(arm) if arm.is_in_force(world.now) => {
+                because.push(format!("{} is {}", system.name, armed(arm, world.now)));
+            }
+            Some(arm) => because.push(arm.why_not(world.now)),
             None => because.push(format!("{} is not armed", system.name)),
         },
         None => because.push(format!("no system has {}", scene.machine.mac)),

@@ -5,7 +5,7 @@ use super::exit::{Ended, Failure};
 use super::object::unknown;
 use crate::boot::{AnswerFile, World, preview, previews};
 use crate::inventory::{Inventory, Resolved, resolve_profile, resolve_system};
-use crate::model::Kind;
+use crate::model::{Kind, Name};
 use crate::render;
 use serde_json::{Value, json};
 
@@ -36,6 +36,16 @@ fn local_address(world: &World, resolved: &Resolved) -> std::net::Ipv4Addr {
     let system = resolved.system.as_ref();
     let address = system.and_then(|system| system.interfaces.values().find_map(|interface| interface.ip_address));
     super::host::local_address(&world.config, address)
+}
+
+/// Everyone who may be given an answer file: all profiles, then at most `systems` systems. A fault of a profile is a fault of all its
+/// systems, so profiles come first.
+pub(super) fn everyone(world: &World, systems: usize) -> Vec<(Kind, Name)> {
+    let profiles = world.inventory.profiles().map(|one| (Kind::Profile, one.name.clone()));
+    let systems = world.inventory.systems().take(systems);
+    profiles
+        .chain(systems.map(|one| (Kind::System, one.name.clone())))
+        .collect()
 }
 
 /// What its template sees, secrets hidden.

@@ -13,7 +13,6 @@ use super::{host, preview};
 use crate::assets::{Assets, Template};
 use crate::boot::World;
 use crate::config::nearest;
-use crate::model::Kind;
 use crate::render::{self, cheetah};
 use serde_json::{Value, json};
 use std::fs;
@@ -234,17 +233,8 @@ fn try_with(world: &World, name: &str, text: &str) -> Result<usize, String> {
     });
     put(&mut world, name, template);
     let snippet = name.strip_prefix(SNIPPETS);
-    let profiles = world
-        .inventory
-        .profiles()
-        .map(|profile| (Kind::Profile, profile.name.clone()));
-    let systems = world
-        .inventory
-        .systems()
-        .take(TRIED)
-        .map(|system| (Kind::System, system.name.clone()));
     let mut tried = 0_usize;
-    for (kind, object) in profiles.chain(systems) {
+    for (kind, object) in preview::everyone(&world, TRIED) {
         let Ok(resolved) = preview::resolve(kind, object.as_str(), &world.inventory) else {
             continue;
         };

@@ -11,6 +11,7 @@ use crate::event::sink::stored_boot;
 use crate::event::timeline::{Line, Machine, last_boot, timeline};
 use crate::event::{Event, What};
 use crate::inventory::Inventory;
+use crate::model::Firmware;
 use crate::store::clock;
 
 pub(super) fn run(options: &Trace, desk: &Desk) -> Result<Ended, Failure> {
@@ -29,6 +30,29 @@ pub(super) fn run(options: &Trace, desk: &Desk) -> Result<Ended, Failure> {
         )),
         None => stored(&asked, &inventory, desk),
     }
+}
+
+/// The firmware that a machine's last boot began with, as the daemon or else events.db has it.
+pub(super) fn firmware_of(word: &str, asked: &Asked, desk: &Desk) -> Option<Firmware> {
+    let state = &desk.settings.config.state;
+    let told: Vec<Event> = match link::daemon(state).ok().flatten() {
+        Some(client) => client
+            .trace(word, false)
+            .ok()?
+            .filter_map(|answer| match answer {
+                Ok(Answer::Event(event)) => Some(*event),
+                _ => None,
+            })
+            .collect(),
+        None => {
+            let name = asked.system.as_ref().map(|system| &system.name);
+            stored_boot(&state.join("events.db"), name, Some(asked.mac)).ok()?
+        }
+    };
+    last_boot(&told).iter().find_map(|event| match &event.what {
+        What::DhcpReceived { firmware, .. } => Firmware::displayed(firmware.as_deref()?),
+        _ => None,
+    })
 }
 
 /// Asks the daemon.
@@ -57,6 +81,11 @@ fn live(client: &Client, word: &str, follow: bool, desk: &Desk) -> Result<Ended,
                 } else {
                     desk.printer.line(timeline(&events, &about, clock::wall()).heading)?;
                     now.update(&events, &about, desk)?;
+                    // On a terminal it is drawn below the lines already, and anew with each of them.
+                    if !print::to_terminal() {
+                        desk.printer
+                            .data(&timeline(last_boot(&events), &about, clock::wall()).ending.to_string())?;
+                    }
                 }
                 shown = Some(now);
             }
@@ -74,6 +103,8 @@ fn live(client: &Client, word: &str, follow: bool, desk: &Desk) -> Result<Ended,
 #[derive(Default)]
 struct Shown {
     lines: Vec<Line>,
+    /// Lines below them on a terminal: what should come next.
+    below: usize,
     /// How many events the boots before this one had.
     done: usize,
 }
@@ -85,16 +116,18 @@ impl Shown {
         let boot = last_boot(events);
         let done = events.len().saturating_sub(boot.len());
         if done != self.done {
+            desk.printer.data(&print::back(self.below))?;
             if !self.lines.is_empty() {
                 desk.printer.line("")?;
             }
             *self = Self {
-                lines: Vec::new(),
                 done,
+                ..Self::default()
             };
         }
         let draws = print::to_terminal();
-        let mut lines = timeline(boot, about, clock::wall()).lines;
+        let told = timeline(boot, about, clock::wall());
+        let mut lines = told.lines;
         // A REQUEST is answered or refused at once, and told together with that.
         let under_way = boot.last().is_some_and(|event| match &event.what {
             What::HttpProgress { .. } | What::TftpProgress { .. } => true,
@@ -113,10 +146,14 @@ impl Shown {
                 .zip(&lines)
                 .take_while(|(old, new)| old == new)
                 .count();
-            desk.printer.data(&print::back(self.lines.len().saturating_sub(same)))?;
+            let old = self.lines.len().saturating_sub(same).saturating_add(self.below);
+            desk.printer.data(&print::back(old))?;
             for line in lines.iter().skip(same) {
                 desk.printer.line(line)?;
             }
+            let below = told.ending.to_string();
+            desk.printer.data(&below)?;
+            self.below = below.lines().count();
         } else {
             // What is printed stays, so a transfer is told when it has ended, and nothing is told twice.
             lines.retain(|line| !line.text.ends_with(" so far"));

@@ -8,24 +8,17 @@ use super::print::table;
 use super::{preview, template};
 use crate::assets::Template;
 use crate::boot::World;
-use crate::model::{Kind, Name};
+use crate::model::Kind;
 use crate::render;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// Profiles first, for a fault there is a fault of all their systems.
-fn everyone(world: &World) -> Vec<(Kind, Name)> {
-    let profiles = world.inventory.profiles().map(|one| (Kind::Profile, one.name.clone()));
-    let systems = world.inventory.systems().map(|one| (Kind::System, one.name.clone()));
-    profiles.chain(systems).collect()
-}
 
 /// `validate-autoinstalls`.
 pub(super) fn run(desk: &Desk) -> Result<Ended, Failure> {
     let world = desk.world(desk.inventory()?)?;
     let (mut checked, mut problems, mut warnings) = (0_usize, Vec::new(), Vec::new());
     let mut text = String::new();
-    for (kind, name) in everyone(&world) {
+    for (kind, name) in preview::everyone(&world, usize::MAX) {
         let mut problem = |file: &str, template: &str, line: usize, why: String, remedy: String| {
             let place = if file.is_empty() {
                 String::new()
@@ -96,7 +89,7 @@ pub(super) fn impact(world: &World, name: &str, desk: &Desk) -> Result<Ended, Fa
     });
     template::put(&mut marked, &name, changed);
     let (mut rows, mut values, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
-    let all = everyone(world);
+    let all = preview::everyone(world, usize::MAX);
     for (kind, object) in &all {
         let Ok(resolved) = preview::resolve(*kind, object.as_str(), &world.inventory) else {
             unknown.push(format!("{kind} {object}"));

@@ -56,7 +56,10 @@ pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, lease
             // The client takes the address server's offer: the one moment when a proxy learns the address.
             let address = packet.requested_address();
             if let Some(address) = address {
-                leases.attempts.requested(mac, address, asking.now);
+                // What iPXE takes says nothing of the ROM that loaded it: its script is no file of that offer.
+                if client == Client::Pxe {
+                    leases.attempts.requested(mac, address, asking.now);
+                }
                 if asking.is_known() {
                     outcome.effects.push(asking.seen(mac, address));
                 }
@@ -99,7 +102,9 @@ pub(super) fn respond(asking: &Asking<'_>, mac: Mac, message: MessageType, lease
         && let Some(address) = address
     {
         outcome.effects.push(asking.seen(mac, address));
-        leases.attempts.requested(mac, address, asking.now);
+        if client == Client::Pxe {
+            leases.attempts.requested(mac, address, asking.now);
+        }
     }
     outcome.reply = Some(asking.reply(&draft));
     let rule = match form {

@@ -347,6 +347,7 @@ fn job(packet: Packet, port: Arc<Port>, link: Arc<Link>, shared: Arc<Shared>) ->
                             mac,
                             firmware,
                             loader,
+                            asked: now,
                             at: now,
                         },
                     );

@@ -74,6 +74,10 @@ struct Machine {
     current: usize,
     /// True when the current boot holds what was not given out to be stored.
     unsaved: bool,
+    /// True when it holds what was not given out as a draft either.
+    undrafted: bool,
+    /// When its last draft was given out.
+    drafted: Option<Timestamp>,
     /// Place in the order of use.
     used: u64,
 }
@@ -141,6 +145,7 @@ impl Rings {
         machine.events.push_back(event);
         machine.current = machine.current.saturating_add(1);
         machine.unsaved = !ends;
+        machine.undrafted = !ends;
         self.total = self.total.saturating_add(1);
         if ends {
             ended.extend(machine.boot(&key));
@@ -178,6 +183,24 @@ impl Rings {
                 machine.unsaved = false;
                 boots.extend(machine.boot(key));
             }
+        }
+        boots
+    }
+
+    /// Boots that are still under way and are worth storing as far as they came, so that a crash of the server costs a story its end and
+    /// not all of it. At most `most`, the longest undrafted first, and none twice within `pause`.
+    pub fn drafts(&mut self, now: Timestamp, pause: Duration, most: usize) -> Vec<Boot> {
+        let due = |machine: &Machine| {
+            let waited = machine.drafted.is_none_or(|drafted| now.since(drafted) >= pause);
+            machine.unsaved && machine.undrafted && waited
+        };
+        let mut machines: Vec<_> = self.machines.iter_mut().filter(|(_, machine)| due(machine)).collect();
+        machines.sort_by_key(|(_, machine)| machine.drafted);
+        let mut boots = Vec::new();
+        for (key, machine) in machines.into_iter().take(most) {
+            machine.undrafted = false;
+            machine.drafted = Some(now);
+            boots.extend(machine.boot(key));
         }
         boots
     }
@@ -290,6 +313,28 @@ mod tests {
             rings.silent(Timestamp(700_000), Duration::from_secs(600)).is_empty(),
             "given out once"
         );
+    }
+
+    #[test]
+    fn a_boot_under_way_is_given_out_as_a_draft_now_and_then() {
+        let mut rings = Rings::new(Bounds::default());
+        let pause = Duration::from_secs(10);
+        rings.push(event(0, Some("a"), None, discover()));
+        rings.push(event(1, Some("b"), None, discover()));
+        let drafts = rings.drafts(Timestamp(2), pause, 1);
+        assert_eq!((drafts.len(), drafts[0].key.word()), (1, "a".to_owned()));
+        rings.push(event(3, Some("a"), None, What::Disarmed));
+        let drafts = rings.drafts(Timestamp(4), pause, 9);
+        assert_eq!(
+            (drafts.len(), drafts[0].key.word()),
+            (1, "b".to_owned()),
+            "a had its turn"
+        );
+        let drafts = rings.drafts(Timestamp(10_002), pause, 9);
+        assert_eq!((drafts.len(), drafts[0].events.len()), (1, 2), "b has nothing new");
+        // A draft is no end: the whole boot is given out when it is over.
+        assert_eq!(rings.push(event(20_000, Some("a"), None, What::Installed)).len(), 1);
+        assert!(rings.drafts(Timestamp(90_000), pause, 9).is_empty());
     }
 
     #[test]

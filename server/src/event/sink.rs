@@ -33,6 +33,9 @@ const GATHER: Duration = Duration::from_millis(10);
 const AT_ONCE: usize = 256;
 /// A boot of which nothing was heard for so long is stored as it is.
 const SILENCE: Duration = Duration::from_secs(300);
+/// A boot under way is stored as far as it came, this often and so many a second: what a crash of the server costs is the rest of it.
+const DRAFT: Duration = Duration::from_secs(5);
+const DRAFTS: usize = 64;
 /// Largest sum of the stored stories, in bytes.
 const LARGEST: i64 = 256 * 1024 * 1024;
 /// Oldest story that is kept, in milliseconds.
@@ -308,6 +311,7 @@ fn start_writer(path: PathBuf, inner: Arc<Inner>) -> Option<(SyncSender<()>, Joi
                 let mut kept = inner.lock();
                 let mut boots = std::mem::take(&mut kept.waiting);
                 boots.extend(kept.rings.silent(now, silence));
+                boots.extend(kept.rings.drafts(now, DRAFT, DRAFTS));
                 boots
             };
             store.write(&boots, now, &inner.metrics);
@@ -471,6 +475,34 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_boot_under_way_outlives_a_crash_as_far_as_it_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.db");
+        let claimed = event(
+            1,
+            What::Claimed {
+                address: "192.0.2.7".parse().unwrap(),
+                attempt: 1,
+            },
+        );
+        let (sink, _) = started(Some(path.clone()));
+        sink.emit(claimed.clone());
+        let begun = std::time::Instant::now();
+        // The sink is neither closed nor dropped: what is read is what a killed server leaves.
+        while stored_boot(&path, None, Some(MAC)).unwrap() != [claimed.clone()] {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no draft was stored");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        sink.emit(event(2, What::Installed));
+        sink.close();
+        assert_eq!(stored_boot(&path, None, Some(MAC)).unwrap().len(), 2);
+        let rows: i64 = Connection::open(&path)
+            .and_then(|db| db.query_row("SELECT count(*) FROM boots", [], |row| row.get(0)))
+            .unwrap();
+        assert_eq!(rows, 1, "the draft became the story");
     }
 
     #[test]

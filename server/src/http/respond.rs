@@ -8,6 +8,7 @@ use super::route::{Method, Route, redact, redact_text, route};
 use crate::assets::Asset;
 use crate::boot::{self, Answer, AnswerFile, Ask, Decision, Effect, Facts, Request, Script, World, paths};
 use crate::event::{Event, What};
+use crate::install::{Token, TokenKind};
 use crate::model::{Mac, Medium, Name};
 use crate::render;
 use std::net::{IpAddr, Ipv4Addr};
@@ -143,6 +144,8 @@ pub struct Reply {
     pub effects: Vec<Effect>,
     /// What happened, to be told once the reply is certain.
     pub events: Vec<What>,
+    /// The same of other machines than the one that asks.
+    pub elsewhere: Vec<(Who, What)>,
     /// Whom it is about.
     pub who: Who,
 }
@@ -156,6 +159,7 @@ impl Reply {
             body: Body::Text(text.into()),
             effects: Vec::new(),
             events: Vec::new(),
+            elsewhere: Vec::new(),
             who,
         }
     }
@@ -245,6 +249,7 @@ pub fn respond(world: &World, request: &HttpRequest<'_>) -> Reply {
         // A question for the size is no step of a boot.
         reply.effects.clear();
         reply.events.clear();
+        reply.elsewhere.clear();
     }
     reply
 }
@@ -330,7 +335,11 @@ fn render_answer(
                     reason,
                 },
             };
-            Reply::not_found(who, event)
+            let mut reply = Reply::not_found(who, event);
+            if let Ask::AnswerFile { token, .. } = &question.ask {
+                reply.elsewhere = refused_elsewhere(world, token, &reply);
+            }
+            reply
         }
         Answer::Script(script) => {
             let mut reply = Reply::text(who, 200, render::script(script)).fresh();
@@ -390,6 +399,28 @@ fn render_answer(
             reply
         }
     }
+}
+
+/// A refused answer file, told in the timeline of the machine that is being installed with that token where somebody else asked: it is
+/// the machine itself under another address, or a thief.
+fn refused_elsewhere(world: &World, token: &str, reply: &Reply) -> Vec<(Who, What)> {
+    let owner = Token::claimed_arm(token)
+        .and_then(|arm| world.installs.of_arm(&arm).cloned())
+        .filter(|seen| seen.state.is_open() && Some(&seen.system) != reply.who.system.as_ref())
+        .filter(|seen| Token::derive(&world.key, &seen.arm, TokenKind::Install).matches(token));
+    let told = owner.zip(reply.events.first()).and_then(|(owner, event)| {
+        let What::AnswerRefused { cause } = event else {
+            return None;
+        };
+        let who = Who {
+            mac: owner.mac,
+            system: Some(owner.system.clone()),
+            peer: reply.who.peer,
+        };
+        let cause = format!("{} showed its token: {cause}", reply.who.peer);
+        Some((who, What::AnswerRefused { cause }))
+    });
+    told.into_iter().collect()
 }
 
 /// A stage's word as it may be shown: letters, digits and dashes stay, the rest is escaped, 64 characters at most.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A step that every installer goes through, in this order; its own words are kept beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,8 +130,21 @@ pub struct Sighting {
     pub firmware: Option<Firmware>,
     /// True when it fetched one of our loaders since it was first seen.
     pub loader: bool,
-    /// When.
+    /// When it last asked by DHCP: a machine that does so after its boot script has started over.
+    pub asked: Timestamp,
+    /// When it was last seen.
     pub at: Timestamp,
+}
+
+impl Sighting {
+    /// After this time an address may be another machine's: nobody is recognised by an older sighting.
+    pub const LATELY: Duration = Duration::from_secs(60);
+
+    /// True while whoever uses the address is taken for this machine.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.since(self.at) <= Self::LATELY
+    }
 }
 
 /// The read view of live state that the state task publishes: one consistent snapshot, cheap to clone.
@@ -142,7 +156,7 @@ pub struct Installs {
     by_arm: imbl::OrdMap<ArmId, Name>,
     /// Which machine an active lease of ours gives an address to.
     pub holders: imbl::OrdMap<Ipv4Addr, Mac>,
-    /// Which machine's PXE exchange used an address lately (60 s).
+    /// Which machine's PXE exchange used an address; ask [`Sighting::is_fresh`] before you take it for that machine.
     pub sightings: imbl::OrdMap<Ipv4Addr, Sighting>,
 }
 
@@ -164,6 +178,7 @@ impl Installs {
         let seen = Sighting {
             firmware: seen.firmware.or_else(|| known.and_then(|known| known.firmware)),
             loader: seen.loader || known.is_some_and(|known| known.loader),
+            asked: known.filter(|_| seen.loader).map_or(seen.asked, |known| known.asked),
             ..seen
         };
         self.sightings.insert(address, seen);

@@ -20,6 +20,8 @@ pub enum Input {
         mac: Mac,
         /// Its address, which the install token is bound to.
         address: Ipv4Addr,
+        /// When it last asked by DHCP, if that is known.
+        asked: Option<Timestamp>,
     },
     /// The machine network-boots while it may not be wiped: at or past partitioning, or too often.
     BootedAgain,
@@ -52,17 +54,20 @@ impl Input {
     }
 }
 
-/// True when handing out the installer at `now` would start another attempt, rather than repeat the script of the same boot.
+/// True when handing out the installer at `now` would start another attempt, rather than repeat the script of the same boot. `asked` is
+/// when the machine last asked by DHCP: one that did so after its script was switched off and on again, however quickly.
 #[must_use]
-pub fn is_new_attempt(installation: &Installation, now: Timestamp) -> bool {
-    installation.stage.is_some() || now.since(installation.heard_at) > SAME_BOOT
+pub fn is_new_attempt(installation: &Installation, asked: Option<Timestamp>, now: Timestamp) -> bool {
+    installation.stage.is_some()
+        || now.since(installation.heard_at) > SAME_BOOT
+        || asked.is_some_and(|asked| asked > installation.heard_at)
 }
 
 /// True when the installer may be handed out (again): nothing partitioned, and not too often.
 #[must_use]
-pub fn may_launch(installation: Option<&Installation>, now: Timestamp) -> bool {
+pub fn may_launch(installation: Option<&Installation>, asked: Option<Timestamp>, now: Timestamp) -> bool {
     installation.is_none_or(|seen| {
-        seen.state.is_open() && !seen.partitioned && (!is_new_attempt(seen, now) || seen.attempts <= RETRIES)
+        seen.state.is_open() && !seen.partitioned && (!is_new_attempt(seen, asked, now) || seen.attempts <= RETRIES)
     })
 }
 
@@ -102,9 +107,9 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
     }
     match input {
         // Judged once more: between the decision and now, partitioning may have begun, or the arming run out.
-        Input::Launch { .. } if !arm.is_in_force(now) || !may_launch(before, now) => return None,
-        Input::Launch { mac, address } => {
-            if after.attempts == 0 || is_new_attempt(&after, now) {
+        Input::Launch { asked, .. } if !arm.is_in_force(now) || !may_launch(before, *asked, now) => return None,
+        Input::Launch { mac, address, asked } => {
+            if after.attempts == 0 || is_new_attempt(&after, *asked, now) {
                 after.attempts = after.attempts.saturating_add(1);
                 after.stage = None;
             }
@@ -180,6 +185,16 @@ mod tests {
         Input::Launch {
             mac: Mac::new([2, 0, 0, 0, 0, 1]),
             address: Ipv4Addr::new(192, 0, 2, 10),
+            asked: None,
+        }
+    }
+
+    /// The same by a machine that asked by DHCP at `asked`.
+    fn launch_after(asked: i64) -> Input {
+        Input::Launch {
+            mac: Mac::new([2, 0, 0, 0, 0, 1]),
+            address: Ipv4Addr::new(192, 0, 2, 10),
+            asked: Some(Timestamp(asked)),
         }
     }
 
@@ -239,6 +254,11 @@ mod tests {
         assert_eq!(seen.attempts, 1);
         let seen = run(&[(1, launch()), (2, Input::Reached(Stage::Kernel)), (1000, launch())]);
         assert_eq!((seen.attempts, seen.stage), (2, None));
+        // A power cut before the kernel, and back within seconds: it asked by DHCP in between.
+        let seen = run(&[(10, launch_after(5)), (1000, launch_after(5))]);
+        assert_eq!(seen.attempts, 1);
+        let seen = run(&[(10, launch_after(5)), (3000, launch_after(2900))]);
+        assert_eq!(seen.attempts, 2);
         let seen = run(&[
             (1, launch()),
             (60_000, launch()),
@@ -246,13 +266,13 @@ mod tests {
             (180_000, launch()),
         ]);
         assert_eq!(seen.attempts, 4);
-        assert!(!may_launch(Some(&seen), Timestamp(240_000)));
+        assert!(!may_launch(Some(&seen), None, Timestamp(240_000)));
     }
 
     #[test]
     fn past_partitioning_nothing_is_launched_again() {
         let seen = run(&[(1, launch()), (2, Input::Reached(Stage::Partitioning))]);
-        assert!(!may_launch(Some(&seen), Timestamp(3)));
+        assert!(!may_launch(Some(&seen), None, Timestamp(3)));
         // A script that was decided before and is only about to leave now.
         assert_eq!(step(&arm(), Some(&seen), &launch(), Timestamp(3)), None);
         assert_eq!(step(&arm(), None, &launch(), arm().until), None);

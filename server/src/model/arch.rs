@@ -130,6 +130,24 @@ impl Firmware {
         )
     }
 
+    /// The firmware that a text of [`fmt::Display`] names, as events keep it.
+    #[must_use]
+    pub fn displayed(text: &str) -> Option<Self> {
+        let code = text.strip_prefix("architecture ").and_then(|code| code.parse().ok());
+        let named = [
+            Self::Bios,
+            Self::UefiIa32,
+            Self::UefiX64,
+            Self::UefiArm64,
+            Self::HttpX64,
+            Self::HttpArm64,
+        ];
+        named
+            .into_iter()
+            .find(|firmware| firmware.to_string() == text)
+            .or_else(|| code.map(Self::Other))
+    }
+
     /// The processor that this firmware boots, where it is certain.
     #[must_use]
     pub const fn arch(self) -> Option<Arch> {

@@ -36,7 +36,7 @@ const BATCH: usize = 512;
 /// DISCOVERs answered before the next look for something begun.
 const SLICE: usize = 8;
 /// How long a boot exchange says who has an address.
-const SIGHTING: Duration = Duration::from_secs(60);
+const SIGHTING: Duration = Duration::from_secs(600);
 /// Rows after which the log is moved into the database although more are being written.
 const LONG_LOG: usize = 32_768;
 /// How often the task looks for what time has ended, and whether a failing disk is back.

@@ -71,7 +71,7 @@ fn for_ipxe(deciding: &mut Deciding<'_>, mac: Mac, firmware: Option<Firmware>) -
         .installs
         .sightings
         .values()
-        .any(|seen| seen.mac == mac && seen.loader);
+        .any(|seen| seen.mac == mac && seen.loader && seen.is_fresh(deciding.world.now));
     if !had_loader
         && let Some(firmware) = firmware
         && let BootFile::Tftp { file, server } = for_firmware(deciding, mac, firmware)

@@ -43,7 +43,8 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
         format!("{} is armed until {} by {}", system.name, arm.until, arm.by),
     );
     if let Some(address) = deciding.facts.peer {
-        let input = Input::Launch { mac, address };
+        let asked = deciding.asked(mac);
+        let input = Input::Launch { mac, address, asked };
         deciding.effects.push(Effect::Install {
             when: When::Before,
             act: Act {
@@ -68,7 +69,7 @@ fn already_begun(
     if !arm.is_in_force(now) {
         return Some(local(deciding, dialect, "expired", arm.why_not(now)));
     }
-    if install::may_launch(seen.as_deref(), now) {
+    if install::may_launch(seen.as_deref(), deciding.asked(mac), now) {
         return None;
     }
     let midway = inventory::resolve_system(&deciding.world.inventory, system.name.as_str())

@@ -286,7 +286,7 @@ fn machine(asked: &Asked, whom: &Whom) -> Machine {
     let installation = whom.system.as_ref().and_then(|name| world.installs.by_system.get(name));
     let standing = match (arm, installation) {
         (Some(arm), Some(seen)) if seen.arm == arm.id => Some(seen.state.to_string()),
-        (Some(arm), _) if world.now < arm.until => {
+        (Some(arm), _) if arm.is_in_force(world.now) => {
             let until = arm.until.clock();
             let (minute, _) = until.split_at_checked(5).unwrap_or((&until, ""));
             Some(format!("armed by {} until {minute}", arm.by))
@@ -307,13 +307,13 @@ fn machine(asked: &Asked, whom: &Whom) -> Machine {
     }
 }
 
-/// The machines that were armed, as their latest boot in memory shows them.
 /// True when the machine itself did something; an arming alone is no boot.
 fn came(boot: &[Event]) -> bool {
     let by_admin = |event: &Event| matches!(event.what, What::Armed { .. } | What::Disarmed);
     !boot.iter().all(by_admin)
 }
 
+/// The machines that were armed, as their latest boot in memory shows them.
 fn seen(asked: &Asked) -> Vec<Seen> {
     let world = asked.worlds.world();
     let mut all = Vec::new();

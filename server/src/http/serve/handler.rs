@@ -102,7 +102,8 @@ pub(super) async fn handle(
     }
     let served = peer_v4.is_some_and(|peer| shared.options.serves(peer));
     let installs = world.installs;
-    let known = installs.sightings.contains_key(&peer) || installs.holders.contains_key(&peer);
+    let sighted = installs.sightings.get(&peer);
+    let known = sighted.is_some_and(|seen| seen.is_fresh(world.now)) || installs.holders.contains_key(&peer);
     let ours = matches!(asked, Route::Boot { .. }) && served;
     let neighbour = if ours && (asked.judges_address() || !known) {
         shared.worlds.neighbour(peer)
@@ -231,6 +232,9 @@ async fn finish(shared: &Arc<Shared>, head: &Head, world: &World, mut reply: Rep
     }
     for what in std::mem::take(&mut reply.events) {
         shared.events.emit(reply.who.event(world.now, what));
+    }
+    for (who, what) in std::mem::take(&mut reply.elsewhere) {
+        shared.events.emit(who.event(world.now, what));
     }
     match file {
         None => text(method, reply),

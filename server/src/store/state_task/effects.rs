@@ -42,6 +42,7 @@ pub(super) fn apply(live: &mut Live, effects: &[Effect], now: Timestamp) -> Appl
                     mac: *mac,
                     firmware: *firmware,
                     loader: *loader,
+                    asked: now,
                     at: now,
                 };
                 live.installs.saw(*address, seen);
