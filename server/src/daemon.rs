@@ -121,7 +121,16 @@ fn take_descriptors() {
     }
 }
 
+/// A core dump would hold the server key and password hashes, wherever the kernel puts it.
+fn leave_no_core() {
+    let limited = setrlimit(Resource::RLIMIT_CORE, 0, 0).and_then(|()| nix::sys::prctl::set_dumpable(false));
+    if let Err(error) = limited {
+        tracing::warn!("a crash may leave a core dump, and secrets in it: {error}");
+    }
+}
+
 async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
+    leave_no_core();
     take_descriptors();
     let mut stops = Stops::new().map_err(DaemonError::Runtime)?;
     let clock = Clock::start();

@@ -1,6 +1,7 @@
 //! The real server and people who mean it no good: what leaks, and what a well-timed packet can do.
 
 mod canary;
+mod crawl;
 mod overtaken;
 
 use crate::cli::Session;
@@ -41,9 +42,10 @@ impl Site {
         session.write(
             "session.toml",
             &format!(
-                "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\n\
+                "overrides = \"{}\"\n[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\n\
                  binding = \"token-only\"\n[http]\nport = 0\n[tftp]\nport = 0\n[boot]\nloader_paths = [\"{}\"]\n\
                  [defaults]\nroot_password_hash = \"{HASH}\"\n",
+                session.path("etc").display(),
                 session.path("loaders").display()
             ),
         );
