@@ -16,6 +16,7 @@ use crate::event::metrics::Metrics;
 use crate::event::sink::Sink;
 use crate::event::{Event, What};
 use crate::http;
+use crate::model::{Advertise, Subnet};
 use crate::ports::{Events, Worlds};
 use crate::store::clock::Clock;
 use crate::store::{StateTask, StoreError};
@@ -402,26 +403,40 @@ fn served_networks(links: &[Link], config: &Config) -> Vec<Ipv4Net> {
 }
 
 fn advertisers(links: &[Link], config: &Config) -> Vec<Advertiser> {
-    let wanted = |link: &&Link| {
-        config.subnets.iter().any(|subnet| {
-            subnet.router_advertisements
-                && link
-                    .addresses
-                    .iter()
-                    .any(|address| subnet.network.contains(&address.addr()))
-        })
+    let wanted = |link: &Link| {
+        let on_link = |subnet: &&Subnet| {
+            let mut addresses = link.addresses.iter();
+            addresses.any(|address| subnet.network.contains(&address.addr()))
+        };
+        let mut choices: Vec<Advertise> = config
+            .subnets
+            .iter()
+            .filter(on_link)
+            .map(|subnet| subnet.router_advertisements)
+            .collect();
+        // Beside another DHCP server the link is somebody else's.
+        choices.retain(|choice| *choice != Advertise::Auto || config.dhcp == DhcpMode::Authoritative);
+        [Advertise::On, Advertise::Auto]
+            .into_iter()
+            .find(|choice| choices.contains(choice))
     };
     let bind = |link: &Link| {
-        Advertiser::bind(link)
+        let insists = wanted(link)? == Advertise::On;
+        Advertiser::bind(link, insists)
             .inspect_err(|error| {
-                tracing::warn!(
+                let what = format!(
                     "no router advertisements on {}: {error}; iPXE waits 16 s there",
                     link.name
-                )
+                );
+                if insists {
+                    tracing::warn!("{what}");
+                } else {
+                    tracing::info!("{what}");
+                }
             })
             .ok()
     };
-    links.iter().filter(wanted).filter_map(bind).collect()
+    links.iter().filter_map(bind).collect()
 }
 
 /// What is served, in a sentence, with the addresses that were really bound.

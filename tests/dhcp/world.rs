@@ -23,7 +23,7 @@ pub fn subnet() -> Subnet {
         lease: Span::seconds(43_200),
         relays: Vec::new(),
         binding: Binding::Lease,
-        router_advertisements: false,
+        router_advertisements: cordwainer::model::Advertise::Off,
         shared: None,
     }
 }

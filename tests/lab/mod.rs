@@ -25,3 +25,4 @@ mod grub_http;
 mod loops;
 mod power_cut;
 mod proof;
+mod routers;

@@ -21,6 +21,18 @@ pub fn plain_dhcp(host: &Host) -> Child {
     started(&mut command)
 }
 
+/// dnsmasq as an IPv6 router that gives no IPv4 addresses, on a host's `eth0`.
+#[must_use]
+pub fn router(host: &Host) -> Child {
+    host.ip(&["addr", "add", "fd77::2/64", "dev", "eth0", "nodad"]);
+    let mut command = host.command("dnsmasq");
+    command.args(COMMON);
+    command.args(["--interface=eth0", "--enable-ra", "--dhcp-range=fd77::,ra-only"]);
+    let mut child = Child::start("dnsmasq", &mut command);
+    child.wait_for_line("router advertisement on", Duration::from_secs(30));
+    child
+}
+
 /// dnsmasq as a whole boot server at 10.77.0.1 of the network: DHCP, TFTP from `tftp_root`, router advertisements.
 /// Firmware gets `undionly.kpxe` or `snponly.efi`, iPXE gets `http://10.77.0.1/boot.ipxe`. The network needs an address in `fd77::/64` too.
 #[must_use]

@@ -41,7 +41,6 @@ router = "10.77.0.1"
 dns = ["10.77.0.1"]
 domain = "lab.test"
 lease = "12h"
-router_advertisements = "on"
 "#;
 
 /// Cordwainer beside another DHCP server.

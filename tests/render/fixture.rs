@@ -104,7 +104,7 @@ pub fn world(defaults: Defaults, assets: Assets) -> World {
         lease: Span::seconds(3600),
         relays: Vec::new(),
         binding: Binding::Lease,
-        router_advertisements: false,
+        router_advertisements: cordwainer::model::Advertise::Off,
         shared: None,
     };
     World {

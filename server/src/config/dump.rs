@@ -53,8 +53,11 @@ pub fn dump(config: &Config) -> String {
         line(to, "lease", Some(quoted(subnet.lease)));
         line(to, "relays", Some(list(&subnet.relays)));
         line(to, "binding", Some(quoted(binding(subnet.binding))));
-        let advertised = if subnet.router_advertisements { "on" } else { "off" };
-        line(to, "router_advertisements", Some(quoted(advertised)));
+        line(
+            to,
+            "router_advertisements",
+            Some(quoted(subnet.router_advertisements.as_str())),
+        );
         line(to, "shared", subnet.shared.as_ref().map(quoted));
     }
     to.push_str("\n[http]\n");

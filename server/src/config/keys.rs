@@ -148,9 +148,10 @@ keys! {
     Subnet "binding", "\"lease\", \"neighbour\" or \"token-only\"", "lease in authoritative mode, else neighbour",
         "How an answer file is tied to its machine: by our lease of its address, by the kernel's neighbour entry of its address, \
          or by the token alone, which a routed network without our leases needs.";
-    Subnet "router_advertisements", "\"on\" or \"off\"", "off",
-        "on: iPXE is told by IPv6 that there is no IPv6 router here, else it waits 16 s for one on every boot; nobody gets a router, a \
-         prefix or an address by it. off: nothing is sent. Leave it off where a real IPv6 router is.";
+    Subnet "router_advertisements", "\"auto\", \"on\" or \"off\"", "auto",
+        "Whether iPXE is told by IPv6 that there is no IPv6 router here, else it waits 16 s for one on every boot; nobody gets a router, a \
+         prefix or an address by it. auto: in authoritative mode, unless a router advertises itself on the link, or this host forwards \
+         IPv6 there and may be one. on: always. off: never.";
 
     Http "port", "a port number from 0 to 65535 (0: any free one)", "80",
         "TCP port for machines.";

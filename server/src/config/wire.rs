@@ -6,7 +6,7 @@
 use super::keys::Section;
 use super::read::{At, Reader, Table, host, nearest, of, path, plain, word};
 use super::{Config, DhcpMode, Unknown};
-use crate::model::{Binding, Defaults, Dict, Hostname, Name, Pool, Secret, Span, Subnet};
+use crate::model::{Advertise, Binding, Defaults, Dict, Hostname, Name, Pool, Secret, Span, Subnet};
 use ipnet::Ipv4Net;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -202,7 +202,7 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
         ("token-only", Binding::TokenOnly),
     ];
     let binding = reader.checked(table, "binding", |text| word(text, &bindings));
-    let switch = [("on", true), ("off", false)];
+    let switch = [Advertise::Auto, Advertise::On, Advertise::Off].map(|choice| (choice.as_str(), choice));
     let advertised = reader.checked(table, "router_advertisements", |text| word(text, &switch));
     let shared = reader.checked(table, "shared", word_or_nothing);
     let Some(At { value: network, line }) = network_at else {
@@ -278,7 +278,7 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
         lease,
         relays: relays.into_iter().map(|at| at.value).collect(),
         binding,
-        router_advertisements: advertised.is_some_and(|at| at.value),
+        router_advertisements: advertised.map(|at| at.value).unwrap_or_default(),
         shared: shared.and_then(|at| at.value),
     })
 }
@@ -732,7 +732,7 @@ root_password_hash = ""
         let subnet = &parse(&text, "c").unwrap().subnets[0];
         assert_eq!(
             (subnet.binding, subnet.router_advertisements),
-            (Binding::TokenOnly, true)
+            (Binding::TokenOnly, Advertise::On)
         );
     }
 }

@@ -463,7 +463,7 @@ mod tests {
             lease: Span::seconds(600),
             relays: Vec::new(),
             binding: Binding::Lease,
-            router_advertisements: false,
+            router_advertisements: crate::model::Advertise::Off,
             shared: None,
         }
     }

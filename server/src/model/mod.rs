@@ -29,6 +29,6 @@ pub use name::{BadName, Hostname, Name};
 pub use object::{Distro, Interface, Kind, Medium, Parent, Profile, System, Tree};
 pub use octets::{BadOctets, Octets, RelayPort};
 pub use secret::Secret;
-pub use subnet::{BadPool, Binding, Pool, RelayAddress, Subnet};
+pub use subnet::{Advertise, BadPool, Binding, Pool, RelayAddress, Subnet};
 pub use time::{BadSpan, Span, Timestamp};
 pub use version::{check_version_rule, version_holds, version_numbers};

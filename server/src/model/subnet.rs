@@ -93,6 +93,30 @@ impl<'de> Deserialize<'de> for Pool {
     }
 }
 
+/// Whether "there is no IPv6 router here" is said on the link of a subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Advertise {
+    /// Where we are the DHCP server of the link, and no router advertises itself there.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Advertise {
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// One `[[subnet]]`: what is handed out on a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subnet {
@@ -112,8 +136,8 @@ pub struct Subnet {
     pub relays: Vec<RelayAddress>,
     /// How answer files are tied to machines here.
     pub binding: Binding,
-    /// `router-advertisements = on`: iPXE waits 16 s for a router otherwise.
-    pub router_advertisements: bool,
+    /// Whether machines are told that there is no IPv6 router: iPXE waits 16 s for one otherwise.
+    pub router_advertisements: Advertise,
     /// Subnets of the same word lie on one link: a machine there may have an address of any of them.
     pub shared: Option<Name>,
 }
