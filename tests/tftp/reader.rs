@@ -67,7 +67,13 @@ impl Reader {
 
     /// The next packet; a silence of 10 s fails the test.
     pub fn hear(&mut self) -> (SocketAddrV4, Packet<'_>) {
-        let (length, from) = self.socket.recv_from(&mut self.buffer).expect("the server answers");
+        let (length, from) = loop {
+            match self.socket.recv_from(&mut self.buffer) {
+                // A receive with a deadline is not taken up again after a signal (signal(7)).
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                heard => break heard.expect("the server answers"),
+            }
+        };
         let SocketAddr::V4(from) = from else { panic!("{from}") };
         (from, Packet::decode(&self.buffer[..length]).unwrap())
     }
