@@ -312,11 +312,10 @@ fn shared<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>, subnets: &[Sub
             problems.push(("shared", line, why));
         } else if of_link
             .iter()
-            .any(|subnet| subnet.router_advertisements != of_link.iter().any(|other| other.router_advertisements))
+            .zip(of_link.iter().skip(1))
+            .any(|(one, other)| one.router_advertisements != other.router_advertisements)
         {
-            let why = format!(
-                "on in one [[subnet]] of \"{name}\" and off in another; it is one link, so write the same in each"
-            );
+            let why = format!("not the same in each [[subnet]] of \"{name}\"; it is one link, so write the same word");
             problems.push(("router_advertisements", line, why));
         }
     }
@@ -659,7 +658,7 @@ root_password_hash = ""
                 format!(
                     "{net}shared = \"f\"\nrouter_advertisements = \"on\"\n[[subnet]]\nnetwork = \"10.0.1.0/24\"\nshared = \"f\""
                 ),
-                ":3: `router_advertisements` in [[subnet]]: on in one [[subnet]] of \"f\" and off in another",
+                ":3: `router_advertisements` in [[subnet]]: not the same in each [[subnet]] of \"f\"",
             ),
             (
                 "[[subnet]]\nnetwork = \"10.0.0.1/24\"".into(),
