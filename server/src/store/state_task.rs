@@ -33,6 +33,9 @@ type Then = Box<dyn FnOnce(Result<(), NotDurable>) + Send>;
 const QUEUE: usize = 4096;
 /// Most answers that wait for one transaction.
 const BATCH: usize = 512;
+/// Answers that may wait for the disk while DISCOVERs are still answered. Each OFFER is one more REQUEST soon: past this the disk has
+/// enough to do, and more of them would only make all wait longer.
+const AHEAD: usize = 64;
 /// DISCOVERs answered before the next look for something begun.
 const SLICE: usize = 8;
 /// How long a boot exchange says who has an address.
@@ -257,14 +260,14 @@ impl Worker {
             if closing && self.waiting.is_empty() && self.writing.is_none() && self.has_nothing_to_write() {
                 return;
             }
-            let first = if self.waiting.is_empty() || self.is_full() {
+            let first = if self.has_work() {
+                None
+            } else {
                 match messages.recv_timeout(TICK) {
                     Ok(message) => Some(message),
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
-            } else {
-                None
             };
             for message in first.into_iter().chain(messages.try_iter()) {
                 match message {
@@ -291,6 +294,16 @@ impl Worker {
         self.next.waiting.len() >= BATCH
     }
 
+    /// True when something can be done without hearing more.
+    fn has_work(&self) -> bool {
+        (self.waiting.has_begun() && !self.is_full()) || (self.waiting.has_discovers() && self.offers())
+    }
+
+    /// True while DISCOVERs are answered.
+    const fn offers(&self) -> bool {
+        self.next.waiting.len() < AHEAD
+    }
+
     fn has_nothing_to_write(&self) -> bool {
         self.next.is_empty() && self.shown.ptr_eq(&self.live.installs.sightings)
     }
@@ -305,6 +318,9 @@ impl Worker {
         // What was begun is written while DISCOVERs are answered.
         self.hand_over();
         for _ in 0..SLICE {
+            if !self.offers() {
+                break;
+            }
             let now = self.clock.now();
             let Some(job) = self.waiting.next_discover(now) else {
                 break;

@@ -55,8 +55,16 @@ impl Waiting {
         }
     }
 
+    pub(super) fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    pub(super) fn has_discovers(&self) -> bool {
+        !self.known.is_empty() || !self.discovers.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.known.is_empty() && self.discovers.is_empty()
+        !self.has_begun() && !self.has_discovers()
     }
 
     /// The oldest job of those that go on with something begun.
