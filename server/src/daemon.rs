@@ -1,7 +1,6 @@
 //! `cordwainer serve`: the only file that wires everything. Binds first, loads, says READY, then serves until told to stop.
 //!
 //! A task that dies ends the process: there is no half-alive server. A missing kernel, loader or template never does.
-#![expect(clippy::disallowed_methods, reason = "starts every task")]
 
 mod heartbeat;
 mod inventory_watch;
@@ -154,6 +153,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     };
     let authoritative = config.dhcp == DhcpMode::Authoritative;
     let just_here = absent.is_some_and(|absent| absent < heartbeat::JUST_HERE);
+    // We served here a moment ago: machines wait, and the DHCP server looks for others by itself once it serves.
     if authoritative && !options.own_this_subnet && !just_here {
         tracing::info!("looking for other DHCP servers for {} s", dhcp::probe::WAIT.as_secs());
         alone(&links, &events, clock).await?;
@@ -259,10 +259,6 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         // Only who looked and found himself alone leaves the mark: a proxy's, or one left by force, would vouch for a stranger.
         let alive = heartbeat::run(folder.path().to_owned(), stopped.clone());
         parts.spawn(part("heartbeat", never_fails(alive)));
-    }
-    if authoritative && !options.own_this_subnet && just_here {
-        // We served here a moment ago: machines wait, so the look for another server must not make them wait longer.
-        tokio::spawn(look_around(links.clone(), events.clone(), clock));
     }
     let state_ended = tokio::task::spawn_blocking(move || drop(state_thread.join()));
     tokio::pin!(state_ended);
@@ -373,6 +369,7 @@ async fn alone(links: &[Link], events: &Arc<dyn Events>, clock: Clock) -> Result
                 server: other.server,
                 offered: Some(other.offered),
                 file: other.file,
+                hardware: other.hardware,
             };
             events.emit(now(clock, what));
             return Err(DaemonError::ForeignServer {
@@ -382,13 +379,6 @@ async fn alone(links: &[Link], events: &Arc<dyn Events>, clock: Clock) -> Result
         }
     }
     Ok(())
-}
-
-/// Tells of another server that came while we were away.
-async fn look_around(links: Vec<Link>, events: Arc<dyn Events>, clock: Clock) {
-    if let Err(error) = alone(&links, &events, clock).await {
-        tracing::warn!("{error}");
-    }
 }
 
 /// Networks whose machines are served: the interfaces', every subnet, and what the admin allows beside (DESIGN 5).

@@ -142,6 +142,37 @@ fn run_pxe() {
     ask(&words(mac, MessageType::Request).pxe(0), (server, 4011));
 }
 
+const CHOICE: &str = "CORDWAINER_DHCP_CHOICE";
+
+/// A client on `host` that tells everyone once a second that it takes `address` from the server `other`.
+pub fn chooses(host: &Host, mac: Mac, other: &str, address: &str) -> Child {
+    let program = std::env::current_exe().unwrap();
+    let mut command = host.command(program.to_str().unwrap());
+    command.args(["--exact", "dhcp::clients::run_choice", "--ignored", "--nocapture"]);
+    command.env(CHOICE, format!("{mac} {other} {address}"));
+    Child::start("a client that chooses", &mut command)
+}
+
+#[test]
+#[ignore = "a client of other tests, which start it with its environment"]
+fn run_choice() {
+    let Ok(plan) = std::env::var(CHOICE) else {
+        return;
+    };
+    let plan: Vec<&str> = plan.split(' ').collect();
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket2::SockRef::from(&socket).bind_device(Some(b"eth0")).unwrap();
+    let request = words(plan[0].parse().unwrap(), MessageType::Request)
+        .requested(plan[2].parse().unwrap())
+        .server(plan[1].parse().unwrap());
+    loop {
+        socket.send_to(&request.bytes(), (Ipv4Addr::BROADCAST, 67)).unwrap();
+        println!("said");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 fn request(mac: Mac, offer: &Packet) -> Words {
     words(mac, MessageType::Request)
         .requested(offer.yiaddr)

@@ -2,7 +2,9 @@
 
 mod captures;
 mod clients;
+mod conflict;
 mod faults;
+mod foreign;
 mod installers;
 mod kill;
 mod options;

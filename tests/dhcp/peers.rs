@@ -9,12 +9,19 @@ use crate::lab::peers;
 use cordwainer::model::{LeaseState, Mac};
 use std::time::Duration;
 
-const BUSYBOX: Need = Need::Program("busybox", "busybox-static");
+pub(super) const BUSYBOX: Need = Need::Program("busybox", "busybox-static");
 const PERFDHCP: Need = Need::Program("perfdhcp", "kea-admin");
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The hardware address of a host's interface.
+pub(super) fn hardware_address(host: &Host) -> String {
+    let said = run("ip", host.command("ip").args(["link", "show", "eth0"]), PATIENCE);
+    let mut words = said.split_whitespace().skip_while(|word| *word != "link/ether");
+    words.nth(1).unwrap().to_owned()
+}
 
 /// Runs udhcpc until it has a lease; the address that it was given.
-fn udhcpc(host: &Host, more: &[&str]) -> String {
+pub(super) fn udhcpc(host: &Host, more: &[&str]) -> String {
     let mut command = host.command("busybox");
     command.args([
         "udhcpc",

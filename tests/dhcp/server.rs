@@ -145,6 +145,14 @@ impl Server {
         command
     }
 
+    /// A command of the command line beside it, on its state.
+    pub fn cli(&self, words: &[&str]) -> Command {
+        let mut command = self.net.command(env!("CARGO_BIN_EXE_cordwainer"));
+        command.arg("--config").arg(self.config());
+        command.arg("--state").arg(self.state()).args(words);
+        command
+    }
+
     /// Starts it beside nobody; how long it took until it served.
     pub fn start(&self) -> (Child, Duration) {
         let begun = Instant::now();

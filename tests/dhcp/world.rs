@@ -25,6 +25,7 @@ pub fn subnet() -> Subnet {
         binding: Binding::Lease,
         router_advertisements: cordwainer::model::Advertise::Off,
         shared: None,
+        probe: true,
     }
 }
 

@@ -106,6 +106,7 @@ pub fn world(defaults: Defaults, assets: Assets) -> World {
         binding: Binding::Lease,
         router_advertisements: cordwainer::model::Advertise::Off,
         shared: None,
+        probe: true,
     };
     World {
         config: Arc::new(Config {

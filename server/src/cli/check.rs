@@ -3,6 +3,7 @@
 
 use super::desk::Desk;
 use super::exit::{Ended, Failure};
+use super::explain::roughly;
 use super::{host, link, preview};
 use crate::boot::World;
 use crate::config::{Config, DhcpMode};
@@ -59,6 +60,18 @@ pub(super) fn run(desk: &Desk) -> Result<Ended, Failure> {
     bindings(config, &mut found);
     ports(config, daemon, &mut found);
     rivals(config, &links, &mut found);
+    let heard = link::rivals(&config.state, desk.now);
+    found.check(
+        heard
+            .into_iter()
+            .map(|(ago, what)| {
+                format!(
+                    "{what}, {} ago; the daemon heard it: stop that server, or use [dhcp] mode = \"proxy\"",
+                    roughly(ago)
+                )
+            })
+            .collect(),
+    );
     match desk.inventory() {
         Ok(inventory) => served(&desk.world(inventory)?, &mut found),
         // Told already, with the rest of the state.
@@ -299,8 +312,9 @@ fn rivals(config: &Config, links: &[Link], found: &mut Findings) {
         let name = &link.name;
         match (config.dhcp, others.first()) {
             (DhcpMode::Authoritative, Some(other)) => found.check(vec![format!(
-                "{name}: another DHCP server answers at {}; authoritative mode will not start (stop it, use [dhcp] mode = \"proxy\", or serve --i-own-this-subnet)",
-                other.server
+                "{name}: another DHCP server answers at {}{}; authoritative mode will not start (stop it, use [dhcp] mode = \"proxy\", or serve --i-own-this-subnet)",
+                other.server,
+                other.hardware.map_or_else(String::new, |mac| format!(" ({mac})"))
             )]),
             (DhcpMode::Proxy, None) => found
                 .notes

@@ -3,6 +3,7 @@
 
 use super::settings::Settings;
 use crate::event::control::{Client, ClientError, SOCKET};
+use crate::model::Timestamp;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +31,16 @@ pub(super) fn daemon(state: &Path) -> Result<Option<Client>, ClientError> {
 /// True when a daemon answers for this state folder.
 pub(super) fn answers(state: &Path) -> bool {
     daemon(state).is_ok_and(|client| client.is_some())
+}
+
+/// Other DHCP servers that the running daemon heard within the last hour, each with when and what.
+pub(super) fn rivals(state: &Path, now: Timestamp) -> Vec<(Duration, String)> {
+    let heard = daemon(state).ok().flatten().and_then(|client| client.rivals().ok());
+    let aged = heard
+        .into_iter()
+        .flatten()
+        .map(|event| (now.since(event.at), event.what.to_string()));
+    aged.filter(|(ago, _)| ago.as_secs() < 3600).collect()
 }
 
 /// What to say where a daemon runs that started before the configuration was changed: it serves the old one.

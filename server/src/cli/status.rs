@@ -95,6 +95,7 @@ pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
         .map(|system| stand(&system.name, &inventory, desk))
         .collect();
     stands.sort_by(|a, b| (urgency(a.state), &a.name).cmp(&(urgency(b.state), &b.name)));
+    let rivals = link::rivals(&desk.settings.config.state, desk.now);
     let client = link::daemon(&desk.settings.config.state).map_err(|error| Failure::said(error, ""))?;
     let daemon = client.is_some();
     if let Some(client) = client {
@@ -114,7 +115,9 @@ pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
                 })
             })
             .collect();
-        desk.printer.json(&json!({"daemon": daemon, "machines": machines}))?;
+        desk.printer.json(&json!({
+            "daemon": daemon, "machines": machines, "rivals": rivals.iter().map(|(_, what)| what).collect::<Vec<_>>(),
+        }))?;
         return Ok(Ended::Well);
     }
     let quiet = |state: State| matches!(state, State::Idle | State::Installed);
@@ -142,6 +145,12 @@ pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
         count(State::Idle)
     ));
     desk.printer.data(&text)?;
+    for (ago, what) in rivals {
+        desk.printer.note(format!(
+            "warning   {what}, {} ago; two servers give one address twice: stop it, or use [dhcp] mode = \"proxy\"",
+            roughly(ago)
+        ));
+    }
     if let Some(old) = link::outdated(&desk.settings) {
         desk.printer.note(format!("warning   {old}"));
     }

@@ -59,6 +59,8 @@ pub fn dump(config: &Config) -> String {
             Some(quoted(subnet.router_advertisements.as_str())),
         );
         line(to, "shared", subnet.shared.as_ref().map(quoted));
+        let probe = if subnet.probe { "on" } else { "off" };
+        line(to, "probe", Some(quoted(probe)));
     }
     to.push_str("\n[http]\n");
     line(to, "port", Some(config.http_port.to_string()));

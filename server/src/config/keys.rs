@@ -152,6 +152,9 @@ keys! {
         "Whether iPXE is told by IPv6 that there is no IPv6 router here, else it waits 16 s for one on every boot; nobody gets a router, a \
          prefix or an address by it. auto: in authoritative mode, unless a router advertises itself on the link, or this host forwards \
          IPv6 there and may be one. on: always. off: never.";
+    Subnet "probe", "\"on\" or \"off\"", "on",
+        "on: free addresses of the pool are asked for on the wire (ARP, through a relay ping) before they are offered, so that a machine \
+         that took one by hand keeps it and nobody else gets it; no machine waits for that. off: nothing is asked.";
 
     Http "port", "a port number from 0 to 65535 (0: any free one)", "80",
         "TCP port for machines.";

@@ -205,6 +205,7 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
     let switch = [Advertise::Auto, Advertise::On, Advertise::Off].map(|choice| (choice.as_str(), choice));
     let advertised = reader.checked(table, "router_advertisements", |text| word(text, &switch));
     let shared = reader.checked(table, "shared", word_or_nothing);
+    let probe = reader.checked(table, "probe", |text| word(text, &switch));
     let Some(At { value: network, line }) = network_at else {
         // A misspelt `network` is named already, with what was meant.
         if table.has("network")
@@ -280,6 +281,7 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
         binding,
         router_advertisements: advertised.map(|at| at.value).unwrap_or_default(),
         shared: shared.and_then(|at| at.value),
+        probe: probe.is_none_or(|at| at.value),
     })
 }
 

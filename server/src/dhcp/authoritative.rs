@@ -6,8 +6,8 @@ use super::emit::Draft;
 use super::identity::By;
 use super::leases::{Leases, NoAddress, Seeker};
 use super::packet::{Client, MessageType, code};
-use super::respond::{Asking, BootPart, Outcome};
-use crate::boot::BootFile;
+use super::respond::{Asking, BootPart, Link, Outcome};
+use crate::boot::{BootFile, World};
 use crate::event::What;
 use crate::model::{Firmware, Lease, LeaseState, Mac, Subnet, Timestamp};
 use std::net::Ipv4Addr;
@@ -39,6 +39,7 @@ pub(super) fn respond(
             subnets: network,
             mac,
             known: asking.record.is_some(),
+            on_record: asking.world.inventory.system_count(),
             reserved: reservation(asking, network),
             wanted: asking.packet.requested_address(),
             barred: &barred,
@@ -75,6 +76,14 @@ fn reservation(asking: &Asking<'_>, network: &[&Subnet]) -> Option<Ipv4Addr> {
 
 /// Addresses that the machine must never get from the pool.
 fn is_barred(asking: &Asking<'_>, network: &[&Subnet], address: Ipv4Addr) -> bool {
+    asking.is_us(address)
+        || is_infrastructure(network, address)
+        || (asking.world.inventory.system_by_address(address).is_some()
+            && !asking.record.as_ref().is_some_and(|record| record.has(address)))
+}
+
+/// Addresses of the network that no machine gets: none of its own, or what machines are told to use.
+fn is_infrastructure(network: &[&Subnet], address: Ipv4Addr) -> bool {
     let infrastructure = |subnet: &&Subnet| {
         subnet.router == Some(address)
             || subnet.dns.contains(&address)
@@ -82,11 +91,15 @@ fn is_barred(asking: &Asking<'_>, network: &[&Subnet], address: Ipv4Addr) -> boo
             || (subnet.network.prefix_len() < 31
                 && (address == subnet.network.network() || address == subnet.network.broadcast()))
     };
-    asking.is_us(address)
-        || !holds(network, address)
-        || network.iter().any(infrastructure)
-        || (asking.world.inventory.system_by_address(address).is_some()
-            && !asking.record.as_ref().is_some_and(|record| record.has(address)))
+    !holds(network, address) || network.iter().any(infrastructure)
+}
+
+/// Addresses that no stranger gets: there is no use in asking the wire for them.
+pub(super) fn is_spoken_for(world: &World, link: &Link, network: &[&Subnet], address: Ipv4Addr) -> bool {
+    world.config.address == Some(address)
+        || link.addresses.iter().any(|net| net.addr() == address)
+        || is_infrastructure(network, address)
+        || world.inventory.system_by_address(address).is_some()
 }
 
 /// How a REQUEST came about (RFC 2131 section 4.3.2).
@@ -171,6 +184,14 @@ impl<'a> Server<'a, '_> {
                 let why = format!("no free address in the pool of {}", named(self.network));
                 return asking.ignore(outcome, why);
             }
+            Err(NoAddress::Kept(kept)) => {
+                let subnet = named(self.network);
+                let why = format!("the last {kept} addresses of the pool of {subnet} are kept for machines on record");
+                if leases.tell_exhausted(asking.now) {
+                    asking.say(outcome, What::PoolKept { subnet, kept });
+                }
+                return asking.ignore(outcome, why);
+            }
         };
         let Some((file, rule)) = self.boot(Some(address), outcome) else {
             return leases.drop_hold_of(self.seeker.mac);
@@ -188,8 +209,16 @@ impl<'a> Server<'a, '_> {
                 leases.drop_hold_of(self.seeker.mac);
                 if asking.record.is_some() || leases.tell_foreign(asking.now) {
                     let offered = requested.or(ciaddr);
-                    let file = None;
-                    asking.say(outcome, What::DhcpForeignServer { server, offered, file });
+                    let (file, hardware) = (None, None);
+                    asking.say(
+                        outcome,
+                        What::DhcpForeignServer {
+                            server,
+                            offered,
+                            file,
+                            hardware,
+                        },
+                    );
                 }
                 return asking.ignore(outcome, format!("the client took the offer of {server}"));
             }

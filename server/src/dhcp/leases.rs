@@ -5,7 +5,8 @@
 
 use super::pool::{Shelf, Standing};
 use super::proxy::Attempts;
-use crate::model::{Lease, LeaseState, Mac, Subnet, Timestamp};
+use super::stock::Heard;
+use crate::model::{Lease, LeaseState, Mac, Pool, Subnet, Timestamp};
 use crate::ports::LiveRow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -16,6 +17,15 @@ const HOLD: Duration = Duration::from_secs(10);
 
 /// How long nobody gets an address that a client found in use.
 pub const QUARANTINE: Duration = Duration::from_secs(3600);
+
+/// Offers to strangers at a time. Beyond that the oldest gives way: memory is bounded whoever asks.
+const STRANGERS: usize = 32_768;
+
+/// A machine that answers for so many addresses answers for all of them, as a router with proxy ARP does: it has none of them.
+const ANSWERS_FOR_ALL: usize = 16;
+
+/// Most addresses of a pool that are kept for machines on record.
+const KEPT: u64 = 1024;
 
 /// How often it is said that a pool is empty.
 const EXHAUSTED_AGAIN: Duration = Duration::from_secs(10);
@@ -28,8 +38,6 @@ const FOREIGN_AGAIN: Duration = Duration::from_secs(1);
 struct Hold {
     mac: Mac,
     until: Timestamp,
-    /// A machine on record holds it.
-    known: bool,
 }
 
 /// Who looks for an address, and what it may have.
@@ -45,8 +53,16 @@ pub(super) struct Seeker<'a> {
     pub(super) reserved: Option<Ipv4Addr>,
     /// What it asks for.
     pub(super) wanted: Option<Ipv4Addr>,
+    /// How many machines are on record: strangers leave them so many addresses, at most a quarter of the pool.
+    pub(super) on_record: usize,
     /// True for addresses that it must never have: other machines' reservations, the server's, the router's.
     pub(super) barred: &'a dyn Fn(Ipv4Addr) -> bool,
+}
+
+/// The pool of the seeker's network that holds `address`.
+fn pool_of(seeker: &Seeker<'_>, address: Ipv4Addr) -> Option<Pool> {
+    let mut pools = seeker.subnets.iter().filter_map(|subnet| subnet.pool);
+    pools.find(|pool| pool.contains(address))
 }
 
 /// Why there is no address.
@@ -56,6 +72,19 @@ pub(super) enum NoAddress {
     NoPool,
     /// Every address of every pool is somebody's.
     Exhausted,
+    /// Only so many are free, and they are kept for machines on record.
+    Kept(u64),
+}
+
+/// What a probe of an address leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing is to be said or stored.
+    Nothing,
+    /// Somebody has it who has no lease of it: nobody gets it for a while.
+    InUse(Change),
+    /// This machine answers for every address; it is believed no more.
+    AnswersForAll(Mac),
 }
 
 /// A committed change and how to take it back if it could not be stored.
@@ -79,6 +108,12 @@ pub struct Leases {
     holds: BTreeMap<Ipv4Addr, Hold>,
     hold_of: BTreeMap<Mac, Ipv4Addr>,
     hold_ends: BTreeSet<(Timestamp, Ipv4Addr)>,
+    /// The same of strangers' offers alone.
+    stranger_ends: BTreeSet<(Timestamp, Ipv4Addr)>,
+    /// Who was found at an address without a lease.
+    squatters: BTreeMap<Ipv4Addr, Mac>,
+    /// Addresses offered since this was last read that the wire should have been asked for, and was not.
+    unprobed: u64,
     shelves: Vec<Shelf>,
     /// When it was last said that a pool is empty.
     told_exhausted: Option<Timestamp>,
@@ -164,22 +199,36 @@ impl Leases {
             seeker.reserved,
             self.row_of(seeker.mac, seeker.subnets).map(|row| row.address),
             self.hold_of.get(&seeker.mac).copied(),
-            seeker.wanted,
         ];
         let own = own
             .into_iter()
             .flatten()
-            .find(|address| self.may_have(seeker, *address, now));
+            .find(|address| self.may_have(seeker, *address, now))
+            .or_else(|| {
+                let wanted = seeker.wanted?;
+                self.may_be_offered(seeker, wanted, now).then_some(wanted)
+            });
         let address = match own {
             Some(address) => address,
             None => {
-                let pools = || seeker.subnets.iter().filter_map(|subnet| subnet.pool);
-                if pools().next().is_none() {
+                let pools: Vec<Pool> = seeker.subnets.iter().filter_map(|subnet| subnet.pool).collect();
+                if pools.is_empty() {
                     return Err(NoAddress::NoPool);
                 }
-                pools()
-                    .find_map(|pool| self.search(seeker, pool, now))
-                    .or_else(|| pools().find_map(|pool| self.take_from_stranger(seeker, pool, now)))
+                let mut open = Vec::new();
+                let mut withheld = 0_u64;
+                for pool in pools {
+                    match self.withheld(seeker, pool, now) {
+                        None => open.push(pool),
+                        Some(kept) => withheld = withheld.saturating_add(kept),
+                    }
+                }
+                if open.is_empty() {
+                    return Err(NoAddress::Kept(withheld));
+                }
+                open.iter()
+                    .find_map(|pool| self.search(seeker, *pool, now))
+                    .or_else(|| open.iter().find_map(|pool| self.take_from_stranger(seeker, *pool, now)))
                     .ok_or(NoAddress::Exhausted)?
             }
         };
@@ -187,24 +236,116 @@ impl Leases {
         Ok(address)
     }
 
+    /// How many addresses of `pool` are kept for machines on record, when that is all that is left and the seeker is none.
+    fn withheld(&mut self, seeker: &Seeker<'_>, pool: Pool, now: Timestamp) -> Option<u64> {
+        let on_record = u64::try_from(seeker.on_record).unwrap_or(u64::MAX);
+        let kept = on_record.min(pool.size() / 4).min(KEPT);
+        if seeker.known || kept == 0 {
+            return None;
+        }
+        let place = self.shelf_of(pool);
+        let enough = self
+            .shelves
+            .get(place)
+            .is_none_or(|shelf| shelf.has_more_than(kept, now));
+        (!enough).then_some(kept)
+    }
+
+    /// True when the seeker may be offered exactly `wanted`, which it never had here.
+    fn may_be_offered(&mut self, seeker: &Seeker<'_>, wanted: Ipv4Addr, now: Timestamp) -> bool {
+        if !self.may_have(seeker, wanted, now) {
+            return false;
+        }
+        let Some(pool) = pool_of(seeker, wanted) else {
+            return true;
+        };
+        if self.withheld(seeker, pool, now).is_some() {
+            return false;
+        }
+        let place = self.shelf_of(pool);
+        let at_home = self.squatters.get(&wanted) == Some(&seeker.mac);
+        match self.shelves.get_mut(place) {
+            Some(shelf) if !shelf.is_probed(wanted) && !at_home => {
+                if let Some(stock) = shelf.stock() {
+                    stock.wish(wanted);
+                }
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// What to ask the wire for now in the pool of `subnet`; its answers come to [`Leases::heard`]. Ask about once a second. From the
+    /// first call on, addresses of that pool are given from the stock. `barred` as in a machine's search.
+    pub fn to_probe(&mut self, subnet: &Subnet, barred: &dyn Fn(Ipv4Addr) -> bool, now: Timestamp) -> Vec<Ipv4Addr> {
+        let Some(pool) = subnet.pool else { return Vec::new() };
+        let place = self.shelf_of(pool);
+        self.shelves
+            .get_mut(place)
+            .map_or_else(Vec::new, |shelf| shelf.plan(barred, now))
+    }
+
+    /// Takes in what the wire said of `address`.
+    pub fn heard(&mut self, address: Ipv4Addr, heard: Heard, now: Timestamp) -> Found {
+        let row = self.rows.get(&address).cloned();
+        let granted = row
+            .as_ref()
+            .is_some_and(|row| row.state == LeaseState::Active && row.expires > now);
+        let by = match heard {
+            // Its machine got it while the question was under way, and answers.
+            _ if granted => return Found::Nothing,
+            Heard::Nobody => {
+                let set_apart = row.is_some_and(|row| row.state == LeaseState::Quarantined && row.expires > now);
+                if !set_apart && !self.holds.contains_key(&address) {
+                    self.found_free(address, now);
+                }
+                return Found::Nothing;
+            }
+            Heard::Somebody(by) => by,
+        };
+        let offered = self.holds.get(&address).is_some_and(|hold| Some(hold.mac) == by);
+        if offered {
+            return Found::Nothing;
+        }
+        if let Some(mac) = by {
+            let has = |(address, of): (&Ipv4Addr, &Mac)| {
+                *of == mac && self.rows.get(address).is_some_and(|row| row.expires > now)
+            };
+            if self.squatters.iter().filter(|entry| has(*entry)).count() >= ANSWERS_FOR_ALL {
+                self.found_free(address, now);
+                return Found::AnswersForAll(mac);
+            }
+            self.squatters.insert(address, mac);
+        }
+        self.drop_hold(address);
+        Found::InUse(self.set_apart(address, by.unwrap_or(Mac::new([0; 6])), now))
+    }
+
+    fn found_free(&mut self, address: Ipv4Addr, now: Timestamp) {
+        for shelf in self.shelves.iter_mut().filter(|shelf| shelf.pool().contains(address)) {
+            if let Some(stock) = shelf.stock() {
+                stock.found_free(address, now);
+            }
+        }
+    }
+
+    /// How many addresses were offered unprobed since the last call, though the wire is asked for their pool.
+    pub fn take_unprobed(&mut self) -> u64 {
+        std::mem::take(&mut self.unprobed)
+    }
+
     /// An address that is only on offer to a stranger: who invents hardware addresses can have every address of a pool on offer to
     /// nobody, and machines on record would never boot.
-    fn take_from_stranger(
-        &mut self,
-        seeker: &Seeker<'_>,
-        pool: crate::model::Pool,
-        now: Timestamp,
-    ) -> Option<Ipv4Addr> {
+    fn take_from_stranger(&mut self, seeker: &Seeker<'_>, pool: Pool, now: Timestamp) -> Option<Ipv4Addr> {
         if !seeker.known {
             return None;
         }
-        let address = self.hold_ends.iter().map(|(_, address)| *address).find(|address| {
-            let strangers = self.holds.get(address).is_some_and(|hold| !hold.known);
+        let address = self.stranger_ends.iter().map(|(_, address)| *address).find(|address| {
             let idle = self
                 .rows
                 .get(address)
                 .is_none_or(|row| row.state == LeaseState::Released || row.expires <= now);
-            strangers && idle && pool.contains(*address) && !(seeker.barred)(*address)
+            idle && pool.contains(*address) && !(seeker.barred)(*address)
         })?;
         self.drop_hold(address);
         Some(address)
@@ -222,12 +363,18 @@ impl Leases {
     }
 
     /// True when the seeker may have exactly `address`.
-    pub(super) fn grantable(&self, seeker: &Seeker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
+    pub(super) fn grantable(&mut self, seeker: &Seeker<'_>, address: Ipv4Addr, now: Timestamp) -> bool {
         // A machine whose reservation is free has to move there.
         let elsewhere = seeker
             .reserved
             .is_some_and(|reserved| reserved != address && self.is_free_for(seeker.mac, reserved, now));
-        !elsewhere && self.may_have(seeker, address, now)
+        let may_have = self.may_have(seeker, address, now);
+        // Who neither has it nor was offered it takes a new one out of the pool.
+        let is_new = self.hold_of.get(&seeker.mac) != Some(&address)
+            && self.rows.get(&address).is_none_or(|row| row.mac != seeker.mac);
+        let withheld =
+            is_new && pool_of(seeker, address).is_some_and(|pool| self.withheld(seeker, pool, now).is_some());
+        !elsewhere && may_have && !withheld
     }
 
     /// Grants `lease`. The machine's other rows on the network of these subnets go.
@@ -254,6 +401,7 @@ impl Leases {
         );
         self.drop_hold(lease.address);
         self.drop_hold_of(lease.mac);
+        self.squatters.remove(&lease.address);
         rows.push(LiveRow::Lease(lease.clone()));
         self.put(lease);
         Change { rows, undo }
@@ -267,6 +415,19 @@ impl Leases {
             return None;
         }
         self.drop_hold_of(mac);
+        let change = self.set_apart(address, mac, now);
+        // Who has it? The wire says so, and an event names the machine.
+        for shelf in self.shelves.iter_mut().filter(|shelf| shelf.pool().contains(address)) {
+            if let Some(stock) = shelf.stock() {
+                stock.wish(address);
+            }
+        }
+        Some(change)
+    }
+
+    /// Lets nobody have `address` for a while; `mac` is who said so, or who has it.
+    fn set_apart(&mut self, address: Ipv4Addr, mac: Mac, now: Timestamp) -> Change {
+        let row = self.rows.get(&address).cloned();
         let quarantined = Lease {
             address,
             mac,
@@ -277,10 +438,10 @@ impl Leases {
             state: LeaseState::Quarantined,
         };
         self.put(quarantined.clone());
-        Some(Change {
+        Change {
             rows: vec![LiveRow::Lease(quarantined)],
             undo: vec![row.map_or(LiveRow::LeaseGone(address), LiveRow::Lease)],
-        })
+        }
     }
 
     /// Gives `address` back; the row stays, so that the machine gets the same one again. None when it is not that machine's.
@@ -336,16 +497,22 @@ impl Leases {
         let taken = self.rows.get(&address).is_some_and(|row| match row.state {
             LeaseState::Active => row.mac != mac && row.expires > now,
             LeaseState::Released => false,
-            LeaseState::Quarantined => row.expires > now,
+            // The machine that was found there is at home; where a DECLINE set it apart, nobody is.
+            LeaseState::Quarantined => row.expires > now && self.squatters.get(&address) != Some(&mac),
         });
         !held_by_another && !taken
     }
 
-    fn search(&mut self, seeker: &Seeker<'_>, pool: crate::model::Pool, now: Timestamp) -> Option<Ipv4Addr> {
+    fn search(&mut self, seeker: &Seeker<'_>, pool: Pool, now: Timestamp) -> Option<Ipv4Addr> {
         let place = self.shelf_of(pool);
         loop {
             let shelf = self.shelves.get(place)?;
-            let Some(address) = shelf.next(seeker.mac, now) else {
+            // What was set apart is asked for before it is given again, where the wire can be asked.
+            let apart = |address| {
+                let row = self.rows.get(&address);
+                !shelf.is_probed(address) && row.is_some_and(|row| row.state == LeaseState::Quarantined)
+            };
+            let Some((address, probed)) = shelf.next(seeker.mac, now, apart) else {
                 // Reservations that moved away since they were set aside are worth one more look.
                 let aside = self.shelves.get_mut(place)?.look_again(now)?;
                 let mut found = false;
@@ -366,6 +533,9 @@ impl Leases {
                 return None;
             };
             if !(seeker.barred)(address) {
+                if !probed && !shelf.is_probed(address) {
+                    self.unprobed = self.unprobed.saturating_add(1);
+                }
                 return Some(address);
             }
             let standing = self.standing(address);
@@ -374,7 +544,7 @@ impl Leases {
     }
 
     /// The place of the shelf of `pool`, made at its first use from the rows and holds that lie in it.
-    fn shelf_of(&mut self, pool: crate::model::Pool) -> usize {
+    fn shelf_of(&mut self, pool: Pool) -> usize {
         if let Some(place) = self.shelves.iter().position(|shelf| shelf.pool() == pool) {
             return place;
         }
@@ -422,12 +592,21 @@ impl Leases {
     fn hold(&mut self, address: Ipv4Addr, seeker: &Seeker<'_>, now: Timestamp) {
         let Seeker { mac, known, .. } = *seeker;
         self.drop_hold_of(mac);
+        if !known
+            && self.stranger_ends.len() >= STRANGERS
+            && let Some((_, oldest)) = self.stranger_ends.first().copied()
+        {
+            self.drop_hold(oldest);
+        }
         let until = now.plus(HOLD);
         self.change(address, |leases| {
-            leases.holds.insert(address, Hold { mac, until, known });
+            leases.holds.insert(address, Hold { mac, until });
         });
         self.hold_of.insert(mac, address);
         self.hold_ends.insert((until, address));
+        if !known {
+            self.stranger_ends.insert((until, address));
+        }
     }
 
     fn drop_hold(&mut self, address: Ipv4Addr) {
@@ -435,6 +614,7 @@ impl Leases {
             if let Some(hold) = leases.holds.remove(&address) {
                 leases.hold_of.remove(&hold.mac);
                 leases.hold_ends.remove(&(hold.until, address));
+                leases.stranger_ends.remove(&(hold.until, address));
             }
         });
     }
@@ -465,6 +645,7 @@ mod tests {
             binding: Binding::Lease,
             router_advertisements: crate::model::Advertise::Off,
             shared: None,
+            probe: true,
         }
     }
 
@@ -477,6 +658,7 @@ mod tests {
             subnets,
             mac: mac(last),
             known: false,
+            on_record: 0,
             reserved: None,
             wanted: None,
             barred,
@@ -639,6 +821,167 @@ mod tests {
             .map(|at| leases.tell_exhausted(Timestamp(at)))
             .collect();
         assert_eq!(told, [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn strangers_leave_a_quarter_of_the_pool_to_as_many_machines_as_are_on_record() {
+        let (mut subnet, mut leases) = (subnet(), Leases::default());
+        subnet.pool = Some("192.0.2.10-192.0.2.29".parse().unwrap());
+        let network = [&subnet];
+        let stranger = |last| Seeker {
+            on_record: 3,
+            ..seeker(&network, last, &|_| false)
+        };
+        for last in 0..17 {
+            let address = leases.propose(&stranger(last), Timestamp(0)).unwrap();
+            leases.commit(&[&subnet], lease(address, last, 0));
+        }
+        assert_eq!(leases.propose(&stranger(50), Timestamp(1)), Err(NoAddress::Kept(3)));
+        let free = Ipv4Addr::new(192, 0, 2, 10).to_bits()..=Ipv4Addr::new(192, 0, 2, 29).to_bits();
+        let free = free
+            .map(Ipv4Addr::from_bits)
+            .find(|address| leases.row(*address).is_none())
+            .unwrap();
+        let wishing = Seeker {
+            wanted: Some(free),
+            ..stranger(50)
+        };
+        assert_eq!(
+            leases.propose(&wishing, Timestamp(1)),
+            Err(NoAddress::Kept(3)),
+            "by name neither"
+        );
+        assert!(!leases.grantable(&wishing, free, Timestamp(1)), "nor without an offer");
+        assert!(
+            leases.propose(&stranger(4), Timestamp(1)).is_ok(),
+            "who has one keeps it"
+        );
+        for last in 60..63 {
+            let known = Seeker {
+                known: true,
+                ..stranger(last)
+            };
+            assert!(leases.propose(&known, Timestamp(2)).is_ok());
+        }
+        let many = Seeker {
+            on_record: 100_000,
+            ..stranger(70)
+        };
+        leases = Leases::default();
+        for last in 0..15 {
+            let address = leases.propose(&many, Timestamp(0)).unwrap();
+            leases.commit(&[&subnet], lease(address, last, 0));
+        }
+        assert_eq!(
+            leases.propose(&many, Timestamp(1)),
+            Err(NoAddress::Kept(5)),
+            "a quarter at most"
+        );
+    }
+
+    #[test]
+    fn offers_to_strangers_are_bounded_and_the_oldest_gives_way() {
+        let (mut subnet, mut leases) = (subnet(), Leases::default());
+        subnet.network = "10.0.0.0/8".parse().unwrap();
+        subnet.pool = Some("10.0.0.1-10.255.255.254".parse().unwrap());
+        let network = [&subnet];
+        for n in 0..40_000_u32 {
+            let [a, b, c, d] = n.to_be_bytes();
+            let seeker = Seeker {
+                mac: Mac::new([2, 9, a, b, c, d]),
+                ..seeker(&network, 0, &|_| false)
+            };
+            leases.propose(&seeker, Timestamp(n.into())).ok();
+        }
+        assert!(leases.holds.len() <= STRANGERS && leases.hold_of.len() == leases.holds.len());
+        assert_eq!(leases.stranger_ends.len(), leases.hold_ends.len());
+        leases.lapse(Timestamp(1_000_000));
+        assert!(leases.holds.is_empty() && leases.stranger_ends.is_empty());
+    }
+
+    /// Asks the wire for everything, where `taken` has an answer.
+    fn probe(leases: &mut Leases, subnet: &Subnet, taken: &[(u8, Option<Mac>)], now: Timestamp) -> Vec<Found> {
+        let mut found = Vec::new();
+        for address in leases.to_probe(subnet, &|_| false, now) {
+            let holder = taken.iter().find(|(last, _)| address.octets()[3] == *last);
+            let heard = holder.map_or(Heard::Nobody, |(_, by)| Heard::Somebody(*by));
+            found.push(leases.heard(address, heard, now));
+        }
+        found
+    }
+
+    #[test]
+    fn an_address_that_somebody_has_is_nobody_elses_and_his_own_on_request() {
+        let (subnet, mut leases) = (subnet(), Leases::default());
+        let network = [&subnet];
+        let taken = Ipv4Addr::new(192, 0, 2, 11);
+        let found = probe(&mut leases, &subnet, &[(11, Some(mac(99)))], Timestamp(0));
+        assert_eq!(found.iter().filter(|found| matches!(found, Found::InUse(_))).count(), 1);
+        assert_eq!(leases.row(taken).unwrap().mac, mac(99));
+        for last in 1..=2 {
+            let got = leases
+                .propose(&seeker(&[&subnet], last, &|_| false), Timestamp(1))
+                .unwrap();
+            assert_ne!(got, taken);
+        }
+        assert_eq!(leases.take_unprobed(), 0);
+        let at_home = Seeker {
+            wanted: Some(taken),
+            ..seeker(&network, 99, &|_| false)
+        };
+        assert_eq!(leases.propose(&at_home, Timestamp(2)), Ok(taken));
+        // An hour later it is asked for again before anybody gets it, and he is still there.
+        let later = Timestamp(0).plus(QUARANTINE);
+        leases.lapse(later);
+        for last in 1..=2 {
+            let address = leases.propose(&seeker(&[&subnet], last, &|_| false), later).unwrap();
+            leases.commit(&[&subnet], lease(address, last, later.0));
+        }
+        assert_eq!(
+            leases.propose(&seeker(&[&subnet], 3, &|_| false), later),
+            Err(NoAddress::Exhausted),
+            "never unprobed"
+        );
+        let found = probe(&mut leases, &subnet, &[(11, Some(mac(99)))], later);
+        assert!(matches!(found.as_slice(), [Found::InUse(_)]), "{found:?}");
+        let at_last = later.plus(QUARANTINE);
+        probe(&mut leases, &subnet, &[], at_last);
+        assert_eq!(leases.propose(&seeker(&[&subnet], 3, &|_| false), at_last), Ok(taken));
+    }
+
+    #[test]
+    fn a_burst_gets_unprobed_addresses_and_what_a_client_wants_is_probed_first() {
+        let (subnet, mut leases) = (subnet(), Leases::default());
+        let network = [&subnet];
+        assert_eq!(leases.to_probe(&subnet, &|_| false, Timestamp(0)).len(), 3);
+        let wanted = Ipv4Addr::new(192, 0, 2, 12);
+        let wishing = Seeker {
+            wanted: Some(wanted),
+            ..seeker(&network, 1, &|_| false)
+        };
+        leases.heard(Ipv4Addr::new(192, 0, 2, 10), Heard::Nobody, Timestamp(1));
+        assert_ne!(leases.propose(&wishing, Timestamp(2)), Ok(wanted));
+        assert_eq!(leases.take_unprobed(), 0);
+        leases
+            .propose(&seeker(&[&subnet], 2, &|_| false), Timestamp(2))
+            .unwrap();
+        assert_eq!(leases.take_unprobed(), 1);
+        assert!(leases.to_probe(&subnet, &|_| false, Timestamp(3)).contains(&wanted));
+    }
+
+    #[test]
+    fn who_answers_for_every_address_has_none() {
+        let (mut subnet, mut leases) = (subnet(), Leases::default());
+        subnet.pool = Some("192.0.2.10-192.0.2.99".parse().unwrap());
+        let router = Some(mac(254));
+        let all: Vec<(u8, Option<Mac>)> = (10..=99).map(|last| (last, router)).collect();
+        let mut found = Vec::new();
+        for second in 0..4 {
+            found.extend(probe(&mut leases, &subnet, &all, Timestamp(second)));
+        }
+        let in_use = found.iter().filter(|found| matches!(found, Found::InUse(_))).count();
+        assert_eq!(in_use, ANSWERS_FOR_ALL);
+        assert!(found.contains(&Found::AnswersForAll(mac(254))));
     }
 
     #[test]

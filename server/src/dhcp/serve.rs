@@ -6,29 +6,34 @@
     reason = "starts the tasks of its sockets and measures how long a commit takes"
 )]
 
+mod capture;
+mod foreign;
 pub mod links;
 pub mod probe;
+mod prober;
 mod socket;
 
-use super::gate::Gate;
+use super::gate::{Gate, Glance, Judged};
 use super::packet::{MessageType, Op, Packet};
 use super::respond::{Link, Outcome, PROXY_PORT, Reply, SERVER_PORT, respond};
 use super::wall;
-use crate::boot::Effect;
+use crate::boot::{Effect, World};
 use crate::config::DhcpMode;
 use crate::event::What;
 use crate::install::Sighting;
 use crate::model::Timestamp;
 use crate::ports::{Class, Commit, Events, Job, Live, NotDurable, StateQueue, Worlds};
 use arc_swap::ArcSwap;
-use socket::{Raw, Received, Udp};
+use socket::{Batch, Raw, Udp};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// How often the interfaces are looked at again: an address may change, an interface go and come back.
@@ -65,6 +70,16 @@ pub struct Counts {
     pub bad_options: AtomicU64,
     /// Packets above a machine's rate.
     pub above_rate: AtomicU64,
+    /// Packets of strangers above the rate of their port of a relay.
+    pub above_port_rate: AtomicU64,
+    /// Packets above the rate of all strangers.
+    pub strangers_above_rate: AtomicU64,
+    /// Addresses asked for on the wire.
+    pub probes: AtomicU64,
+    /// Addresses that somebody was found to have without a lease.
+    pub in_use: AtomicU64,
+    /// Addresses offered before the wire could be asked for them.
+    pub unprobed: AtomicU64,
     /// Packets dropped because the state task had too much to do.
     pub dropped: AtomicU64,
     /// Replies sent.
@@ -83,6 +98,11 @@ impl Counts {
             ("rejected", count(&self.rejected)),
             ("bad_options", count(&self.bad_options)),
             ("above_rate", count(&self.above_rate)),
+            ("above_port_rate", count(&self.above_port_rate)),
+            ("strangers_above_rate", count(&self.strangers_above_rate)),
+            ("address_probes", count(&self.probes)),
+            ("addresses_in_use", count(&self.in_use)),
+            ("offered_unprobed", count(&self.unprobed)),
             ("dropped", count(&self.dropped)),
             ("sent", count(&self.sent)),
             ("unsent", count(&self.unsent)),
@@ -108,6 +128,8 @@ struct Shared {
     raw: Option<Raw>,
     counts: Arc<Counts>,
     gate: Mutex<Gate>,
+    /// Somebody else gives addresses, says a client: time to look.
+    elsewhere: Notify,
 }
 
 /// One interface with its sockets.
@@ -153,6 +175,7 @@ impl Server {
                 raw,
                 counts: Arc::default(),
                 gate: Mutex::default(),
+                elsewhere: Notify::new(),
             }),
         })
     }
@@ -169,6 +192,12 @@ impl Server {
     /// [`DhcpError::Ended`] when a listener ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), DhcpError> {
         let mut tasks = JoinSet::new();
+        let links = self.links.iter().map(|bound| Arc::clone(&bound.link)).collect();
+        let relayed = prober::behind_relays(links, Arc::clone(&self.shared));
+        tasks.spawn(async {
+            relayed.await;
+            "the relays".to_owned()
+        });
         for bound in self.links {
             tasks.spawn(keep(bound, Arc::clone(&self.shared)));
         }
@@ -227,6 +256,8 @@ async fn keep(mut bound: Bound, shared: Arc<Shared>) -> String {
         for port in &bound.ports {
             listeners.spawn(listen(Arc::clone(port), Arc::clone(&shared)));
         }
+        listeners.spawn(foreign::watch(Arc::clone(&bound.link), Arc::clone(&shared)));
+        listeners.spawn(prober::on_link(Arc::clone(&bound.link), Arc::clone(&shared)));
         let changed = tokio::select! {
             _ = listeners.join_next() => return name,
             link = changed(&bound.link) => link,
@@ -272,48 +303,56 @@ async fn changed(current: &ArcSwap<Link>) -> Link {
 
 /// Takes packets from one socket for ever.
 async fn listen(port: Arc<Port>, shared: Arc<Shared>) {
+    let mut batch = Batch::new();
     loop {
         let link = port.link.load_full();
         let received = port
             .ready
-            .async_io(Interest::READABLE, || port.udp.receive(&link))
+            .async_io(Interest::READABLE, || port.udp.receive(&link, &mut batch))
             .await;
-        match received {
-            Ok(Some(received)) => take(received, &port, &link, &shared),
-            Ok(None) => count(&shared.counts.rejected, 1),
-            Err(error) => {
-                // ENETDOWN and its like end by themselves; a pause keeps the log short until then.
-                tracing::warn!("receiving on {} port {} failed: {error}", link.name, port.number);
-                tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Err(error) = received {
+            // ENETDOWN and its like end by themselves; a pause keeps the log short until then.
+            tracing::warn!("receiving on {} port {} failed: {error}", link.name, port.number);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        }
+        let world = shared.worlds.world();
+        for datagram in batch.datagrams() {
+            match datagram {
+                Some((bytes, source)) => take(bytes, source, &world, &port, &link, &shared),
+                None => count(&shared.counts.rejected, 1),
             }
         }
     }
 }
 
-/// One datagram: through the wall, and to the state task.
-fn take(received: Received, port: &Arc<Port>, link: &Arc<Link>, shared: &Arc<Shared>) {
-    count(&shared.counts.received, 1);
-    let packet = match wall::parse(&received.bytes) {
-        Ok(packet) if packet.op == Op::Request => packet.arrived(received.source, port.number),
+/// One datagram: past the gate, through the wall, and to the state task.
+fn take(bytes: &[u8], source: SocketAddrV4, world: &World, port: &Arc<Port>, link: &Arc<Link>, shared: &Arc<Shared>) {
+    let counts = &shared.counts;
+    count(&counts.received, 1);
+    let glance = Glance::at(bytes);
+    let known = glance
+        .and_then(|glance| glance.mac)
+        .is_some_and(|mac| world.inventory.system_by_mac(mac).is_some());
+    if let Some(glance) = glance {
+        let mut gate = shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        match gate.judge(&glance, known, world.now) {
+            Judged::Passes => {}
+            Judged::AboveRate => return count(&counts.above_rate, 1),
+            Judged::AbovePortRate => return count(&counts.above_port_rate, 1),
+            Judged::StrangersAboveRate => return count(&counts.strangers_above_rate, 1),
+        }
+    }
+    let packet = match wall::parse(bytes) {
+        Ok(packet) if packet.op == Op::Request => packet.arrived(source, port.number),
         Ok(_) => return,
         Err(error) => {
-            count(&shared.counts.rejected, 1);
-            tracing::debug!("a packet from {} was refused: {error}", received.source);
+            count(&counts.rejected, 1);
+            tracing::debug!("a packet from {source} was refused: {error}");
             return;
         }
     };
-    count(&shared.counts.bad_options, packet.bad_options.into());
-    let world = shared.worlds.world();
-    if let Some(mac) = packet.mac() {
-        let mut gate = shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if !gate.lets_pass(mac, world.now) {
-            count(&shared.counts.above_rate, 1);
-            return;
-        }
-    }
-    let known = packet
-        .mac()
-        .is_some_and(|mac| world.inventory.system_by_mac(mac).is_some());
+    count(&counts.bad_options, packet.bad_options.into());
     // When the queue fills, machines on record come first and DISCOVERs of strangers go first.
     let class = match packet.message() {
         Some(MessageType::Discover) if known => Class::KnownDiscover,
@@ -322,7 +361,7 @@ fn take(received: Received, port: &Arc<Port>, link: &Arc<Link>, shared: &Arc<Sha
     };
     let job = job(packet, Arc::clone(port), Arc::clone(link), Arc::clone(shared));
     if !shared.queue.submit(class, world.now, job) {
-        count(&shared.counts.dropped, 1);
+        count(&counts.dropped, 1);
     }
 }
 
@@ -333,6 +372,7 @@ fn job(packet: Packet, port: Arc<Port>, link: Arc<Link>, shared: Arc<Shared>) ->
         let mut world = shared.worlds.world();
         world.now = now;
         let mut outcome = respond(&world, &link, &mut live.leases, &packet, now);
+        count(&shared.counts.unprobed, live.leases.take_unprobed());
         for effect in std::mem::take(&mut outcome.effects) {
             match effect {
                 Effect::Seen {
@@ -400,6 +440,9 @@ fn finish(
         transmit(reply, port, link, shared);
     }
     for mut event in outcome.events {
+        if matches!(event.what, What::DhcpForeignServer { .. }) {
+            shared.elsewhere.notify_waiters();
+        }
         match (&mut event.what, &result) {
             (What::DhcpAnswered { durable_us, .. }, Ok(())) => {
                 *durable_us = took.and_then(|took| u64::try_from(took.as_micros()).ok());

@@ -66,6 +66,12 @@ catalogue! {
     DhcpReleased "DHCP_RELEASED" Info
         "A client gave its address back."
         "Nothing to do."
+    AddressInUse "ADDRESS_IN_USE" Warn
+        "A machine has an address of the pool that it has no lease of; nobody else gets it for an hour, then it is asked for again."
+        "Give that machine a reservation (--mac-address MAC --ip-address ADDRESS), another address, or take the address out of the pool."
+    PoolKept "POOL_KEPT" Warn
+        "Only few addresses of a pool are free; they are kept for machines on record, and new unknown machines get no answer."
+        "Look who takes the addresses (lease list); then enlarge the pool of that [[subnet]], or shorten its lease."
     PoolExhausted "POOL_EXHAUSTED" Error
         "A pool has no free address; new machines get no answer."
         "Enlarge the pool of that [[subnet]], or shorten its lease."
@@ -195,8 +201,33 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "  rule: {rule}")
         }
         What::DhcpIgnored { message, reason } => write!(f, "{message} not answered: {reason}"),
-        What::DhcpForeignServer { server, offered, file } => {
-            write!(f, "another DHCP server, {server}, answered")?;
+        What::AddressInUse { address, by: Some(mac) } => {
+            write!(
+                f,
+                "{address} is in use by {mac}, which has no lease of it; nobody else gets it for an hour"
+            )
+        }
+        What::AddressInUse { address, by: None } => {
+            write!(
+                f,
+                "{address} is in use by a machine without a lease of it; nobody else gets it for an hour"
+            )
+        }
+        What::PoolKept { subnet, kept } => write!(
+            f,
+            "the last {kept} addresses of the pool of {subnet} are kept for machines on record; unknown machines get none"
+        ),
+        What::DhcpForeignServer {
+            server,
+            offered,
+            file,
+            hardware,
+        } => {
+            write!(f, "another DHCP server, {server}")?;
+            if let Some(mac) = hardware {
+                write!(f, " ({mac})")?;
+            }
+            f.write_str(", answered")?;
             if let Some(offered) = offered {
                 write!(f, " and offered {offered}")?;
             }

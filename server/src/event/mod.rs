@@ -78,6 +78,9 @@ pub enum What {
         offered: Option<std::net::Ipv4Addr>,
         /// Its boot file, if any.
         file: Option<String>,
+        /// The hardware address that its answer came from, when it was heard itself.
+        #[serde(default)]
+        hardware: Option<Mac>,
     },
     /// A client said that its address is in use.
     DhcpDeclined {
@@ -88,6 +91,20 @@ pub enum What {
     DhcpReleased {
         /// The address.
         address: std::net::Ipv4Addr,
+    },
+    /// Strangers got no more addresses of a pool: the rest is kept for machines on record.
+    PoolKept {
+        /// The subnet.
+        subnet: String,
+        /// How many addresses are kept.
+        kept: u64,
+    },
+    /// Somebody has an address of a pool without a lease of it.
+    AddressInUse {
+        /// The address.
+        address: std::net::Ipv4Addr,
+        /// Who has it, where that can be seen.
+        by: Option<Mac>,
     },
     /// A pool has no free address.
     PoolExhausted {

@@ -9,7 +9,7 @@
 
 use super::metrics::Metrics;
 use super::ring::{Boot, Bounds, Rings};
-use super::{Event, Level};
+use super::{Event, Level, What};
 use crate::model::{Mac, Name, Timestamp};
 use crate::ports::Events;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -41,12 +41,37 @@ const LARGEST: i64 = 256 * 1024 * 1024;
 /// Oldest story that is kept, in milliseconds.
 const OLDEST: i64 = 180 * 86_400_000;
 
+/// Other DHCP servers that are remembered.
+const RIVALS: usize = 8;
+
 /// Gives the time, to judge how long a machine has been silent.
 pub type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 struct Kept {
     rings: Rings,
     waiting: Vec<Boot>,
+    /// The last words of other DHCP servers that were heard themselves, the latest last.
+    rivals: Vec<Arc<Event>>,
+}
+
+impl Kept {
+    /// Keeps the latest of each server, and few in all.
+    fn note_rival(&mut self, event: &Arc<Event>) {
+        let server_of = |event: &Event| match event.what {
+            What::DhcpForeignServer {
+                server,
+                hardware: Some(_),
+                ..
+            } => Some(server),
+            _ => None,
+        };
+        if server_of(event).is_some() {
+            self.rivals.retain(|other| server_of(other) != server_of(event));
+            self.rivals.push(event.clone());
+            let surplus = self.rivals.len().saturating_sub(RIVALS);
+            self.rivals.drain(..surplus);
+        }
+    }
 }
 
 struct Inner {
@@ -79,6 +104,7 @@ impl Inner {
         while fresh.len() > 0 {
             let mut kept = self.lock();
             for event in fresh.by_ref().take(AT_ONCE) {
+                kept.note_rival(&event);
                 let ended = kept.rings.push(event);
                 if !self.stores || ended.is_empty() {
                     continue;
@@ -122,6 +148,7 @@ impl Sink {
             kept: Mutex::new(Kept {
                 rings: Rings::new(Bounds::default()),
                 waiting: Vec::new(),
+                rivals: Vec::new(),
             }),
             fresh: Mutex::default(),
             order: Mutex::default(),
@@ -140,6 +167,13 @@ impl Sink {
             scribe,
             writer: Mutex::new(writer),
         })
+    }
+
+    /// Other DHCP servers that were heard since the start, each with its latest event.
+    #[must_use]
+    pub fn rivals(&self) -> Vec<Arc<Event>> {
+        self.inner.catch_up();
+        self.inner.lock().rivals.clone()
     }
 
     /// Every event of a machine that is in memory, by its record's name or its hardware address, in order.
@@ -422,7 +456,6 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::What;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 1]);

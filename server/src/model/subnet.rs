@@ -140,4 +140,6 @@ pub struct Subnet {
     pub router_advertisements: Advertise,
     /// Subnets of the same word lie on one link: a machine there may have an address of any of them.
     pub shared: Option<Name>,
+    /// `probe = on`: an address is asked for on the wire before it is offered for the first time.
+    pub probe: bool,
 }

@@ -5,11 +5,13 @@
 )]
 
 use super::DhcpError;
-use super::socket::Udp;
-use crate::dhcp::packet::{Op, code};
+use super::capture::{self, Capture};
+use super::socket::{Batch, Udp};
+use crate::dhcp::packet::{Op, code, escaped};
 use crate::dhcp::{CLIENT_PORT, Link, MessageType, SERVER_PORT, wall};
+use crate::model::Mac;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -28,6 +30,37 @@ pub struct ForeignServer {
     pub offered: Ipv4Addr,
     /// Its boot file, if it named one.
     pub file: Option<String>,
+    /// The hardware address that its answer came from, where CAP_NET_RAW lets that be seen.
+    pub hardware: Option<Mac>,
+}
+
+/// A DISCOVER of `mac` that wants its answer broadcast.
+pub(super) fn discover(mac: Mac, xid: [u8; 4]) -> Vec<u8> {
+    let mut discover = vec![1, 1, 6, 0];
+    discover.extend(xid);
+    discover.extend([0, 0, 0x80, 0]);
+    discover.extend([0; 16]);
+    discover.extend(mac.bytes());
+    discover.resize(236, 0);
+    discover.extend(dhcproto::v4::MAGIC);
+    discover.extend([code::MESSAGE_TYPE, 1, MessageType::Discover.number()]);
+    discover.extend([code::PARAMETER_LIST, 5, 1, 3, 54, 66, 67, 255]);
+    discover.resize(300, 0);
+    discover
+}
+
+/// Where each server that `capture` heard sent from.
+fn hardware(capture: &Capture) -> BTreeMap<Ipv4Addr, Mac> {
+    let (mut found, mut bytes) = (BTreeMap::new(), vec![0; 2048]);
+    while let Ok((length, mac)) = capture.receive_one(&mut bytes) {
+        let heard = bytes.get(..length).and_then(capture::datagram);
+        let server = heard.and_then(|(source, payload)| {
+            let packet = wall::parse(payload).ok()?;
+            Some(packet.server_id().unwrap_or_else(|| *source.ip()))
+        });
+        found.extend(server.zip(mac));
+    }
+    found
 }
 
 /// Sends a DISCOVER on `link` and lists who offers an address within `wait`, this server left out. Returns early once somebody did.
@@ -48,16 +81,9 @@ pub fn probe(link: &Link, wait: Duration) -> Result<Vec<ForeignServer>, DhcpErro
     let socket = Udp::bind(&link.name, CLIENT_PORT).map_err(failed)?;
     let mut xid = [0; 4];
     getrandom::fill(&mut xid).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
-    let mut discover = vec![1, 1, 6, 0];
-    discover.extend(xid);
-    discover.extend([0, 0, 0x80, 0]);
-    discover.extend([0; 16]);
-    discover.extend(mac.bytes());
-    discover.resize(236, 0);
-    discover.extend(dhcproto::v4::MAGIC);
-    discover.extend([code::MESSAGE_TYPE, 1, MessageType::Discover.number()]);
-    discover.extend([code::PARAMETER_LIST, 5, 1, 3, 54, 66, 67, 255]);
-    discover.resize(300, 0);
+    let discover = discover(mac, xid);
+    // Best effort, for the hardware addresses alone.
+    let capture = capture::servers(link).ok();
     let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
     socket
         .send(&discover, everyone, Ipv4Addr::UNSPECIFIED, link)
@@ -65,35 +91,44 @@ pub fn probe(link: &Link, wait: Duration) -> Result<Vec<ForeignServer>, DhcpErro
 
     let begun = Instant::now();
     let mut wait = wait;
-    let mut found = BTreeSet::new();
+    let (mut found, mut batch) = (BTreeMap::new(), Batch::new());
     loop {
         let left = wait.saturating_sub(Instant::now().saturating_duration_since(begun));
         if left.is_zero() {
-            return Ok(found.into_iter().collect());
+            let heard = capture.as_ref().map(hardware).unwrap_or_default();
+            let mut found: Vec<ForeignServer> = found.into_values().collect();
+            for server in &mut found {
+                server.hardware = heard.get(&server.server).copied();
+            }
+            return Ok(found);
         }
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         poll(&mut ready, timeout).map_err(|error| failed(error.into()))?;
-        let received = match socket.receive(link) {
-            Ok(Some(received)) => received,
-            Ok(None) => continue,
+        match socket.receive(link, &mut batch) {
+            Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(failed(error)),
-        };
-        let Ok(packet) = wall::parse(&received.bytes) else {
-            continue;
-        };
-        let server = packet.server_id().unwrap_or_else(|| *received.source.ip());
-        let ours = link.addresses.iter().any(|net| net.addr() == server);
-        if packet.op == Op::Reply && packet.xid == u32::from_be_bytes(xid) && !packet.yiaddr.is_unspecified() && !ours {
-            let file = packet.option(code::BOOT_FILE).unwrap_or(&packet.file);
-            found.insert(ForeignServer {
-                server,
-                offered: packet.yiaddr,
-                file: Some(crate::dhcp::packet::escaped(file)).filter(|file| !file.is_empty()),
-            });
-            let so_far = Instant::now().saturating_duration_since(begun);
-            wait = wait.min(so_far.saturating_add(OTHERS));
+        }
+        for (bytes, source) in batch.datagrams().flatten() {
+            let Ok(packet) = wall::parse(bytes) else {
+                continue;
+            };
+            let server = packet.server_id().unwrap_or_else(|| *source.ip());
+            let ours = link.addresses.iter().any(|net| net.addr() == server);
+            let asked = packet.op == Op::Reply && packet.xid == u32::from_be_bytes(xid);
+            if asked && !packet.yiaddr.is_unspecified() && !ours {
+                let file = packet.option(code::BOOT_FILE).unwrap_or(&packet.file);
+                let other = ForeignServer {
+                    server,
+                    offered: packet.yiaddr,
+                    file: Some(escaped(file)).filter(|file| !file.is_empty()),
+                    hardware: None,
+                };
+                found.insert(server, other);
+                let so_far = Instant::now().saturating_duration_since(begun);
+                wait = wait.min(so_far.saturating_add(OTHERS));
+            }
         }
     }
 }

@@ -6,10 +6,10 @@ use crate::dhcp::{CLIENT_PORT, Destination, Link, Reply, SERVER_PORT};
 use crate::model::Mac;
 use nix::cmsg_space;
 use nix::libc;
-use nix::sys::socket::sockopt::Ipv4PacketInfo;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, RcvBufForce};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn,
-    SockaddrLike, recvmsg, sendmsg, sendto, setsockopt, socket,
+    AddressFamily, ControlMessage, ControlMessageOwned, LinkAddr, MsgFlags, MultiHeaders, RecvMsg, SockFlag, SockType,
+    SockaddrIn, SockaddrLike, recvmmsg, sendmsg, sendto, setsockopt, socket,
 };
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::ipv4::{self, MutableIpv4Packet};
@@ -17,21 +17,60 @@ use pnet_packet::udp::{self, MutableUdpPacket};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Longer datagrams are no DHCP.
 const LONGEST: usize = 4096;
-/// Room for a storm of some thousand DISCOVERs while a disk syncs; the kernel caps it.
+/// Datagrams that are taken with one call of the kernel: in a flood the call costs more than the look at the packet.
+const BATCH: usize = 64;
+/// Room for a storm of some thousand DISCOVERs while a disk syncs; the kernel caps it without CAP_NET_ADMIN.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A UDP socket bound to one interface.
 #[derive(Debug)]
 pub(super) struct Udp(Socket);
 
-/// A datagram as it came in.
-pub(super) struct Received {
-    pub(super) bytes: Vec<u8>,
-    pub(super) source: SocketAddrV4,
+/// Datagrams as they came in, in memory that is used again.
+pub(super) struct Batch {
+    room: Vec<Vec<u8>>,
+    /// Of each datagram in the order of `room`: its length and source, unless it is none for us.
+    got: Vec<Option<(usize, SocketAddrV4)>>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self {
+            room: vec![vec![0; LONGEST]; BATCH],
+            got: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// The datagrams with their sources; none for one that was not for this interface, or longer than any DHCP packet.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Option<(&[u8], SocketAddrV4)>> {
+        self.room.iter().zip(&self.got).map(|(bytes, got)| {
+            let (length, source) = (*got)?;
+            Some((bytes.get(..length)?, source))
+        })
+    }
+
+    /// Takes what waits on `socket`; `source` reads each message's source, and says none when it is not for us.
+    pub(super) fn fill<S: SockaddrLike + Copy>(
+        &mut self,
+        socket: RawFd,
+        control: Option<Vec<u8>>,
+        source: impl Fn(&RecvMsg<'_, '_, S>) -> Option<SocketAddrV4>,
+    ) -> io::Result<()> {
+        self.got.clear();
+        let mut headers = MultiHeaders::<S>::preallocate(BATCH, control);
+        let mut parts: Vec<[IoSliceMut<'_>; 1]> = self.room.iter_mut().map(|bytes| [IoSliceMut::new(bytes)]).collect();
+        let messages = recvmmsg(socket, &mut headers, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
+        self.got.extend(messages.map(|message| {
+            let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+            let source = source(&message).filter(|_| whole)?;
+            Some((message.bytes, source))
+        }));
+        Ok(())
+    }
 }
 
 impl Udp {
@@ -41,7 +80,9 @@ impl Udp {
         socket.set_reuse_address(true)?;
         socket.set_broadcast(true)?;
         socket.bind_device(Some(name.as_bytes()))?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        }
         setsockopt(&socket, Ipv4PacketInfo, &true)?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         Ok(Self(socket))
@@ -52,28 +93,15 @@ impl Udp {
         self.0.try_clone()
     }
 
-    /// The next datagram; none when it was not for this interface or longer than any DHCP packet.
-    pub(super) fn receive(&self, link: &Link) -> io::Result<Option<Received>> {
-        let mut bytes = vec![0; LONGEST];
-        let mut control = cmsg_space!(libc::in_pktinfo);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let message = recvmsg::<SockaddrIn>(
-            self.0.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::MSG_DONTWAIT,
-        )?;
-        let length = message.bytes;
-        let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
-        let here = message.cmsgs()?.all(|control| match control {
-            ControlMessageOwned::Ipv4PacketInfo(info) => u32::try_from(info.ipi_ifindex) == Ok(link.index),
-            _ => true,
-        });
-        let source = message.address.map(SocketAddrV4::from);
-        bytes.truncate(length);
-        Ok(source
-            .filter(|_| whole && here)
-            .map(|source| Received { bytes, source }))
+    /// Takes the datagrams that wait.
+    pub(super) fn receive(&self, link: &Link, batch: &mut Batch) -> io::Result<()> {
+        batch.fill::<SockaddrIn>(self.0.as_raw_fd(), Some(cmsg_space!(libc::in_pktinfo)), |message| {
+            let here = message.cmsgs().ok()?.all(|control| match control {
+                ControlMessageOwned::Ipv4PacketInfo(info) => u32::try_from(info.ipi_ifindex) == Ok(link.index),
+                _ => true,
+            });
+            message.address.filter(|_| here).map(SocketAddrV4::from)
+        })
     }
 
     /// Sends `bytes` from our address `from` on `link`.
@@ -114,9 +142,18 @@ impl Raw {
         Ok(Self(socket(AddressFamily::Packet, SockType::Datagram, flags, None)?))
     }
 
-    fn send(&self, bytes: &[u8], to: Ipv4Addr, mac: Mac, from: Ipv4Addr, link: &Link) -> io::Result<()> {
+    /// Sends `bytes` in a frame to `mac`.
+    pub(super) fn send(
+        &self,
+        bytes: &[u8],
+        to: SocketAddrV4,
+        mac: Mac,
+        from: SocketAddrV4,
+        link: &Link,
+    ) -> io::Result<()> {
         let packet = ip_packet(bytes, from, to).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let address = link_address(link.index, mac).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let address = link_address(link.index, mac, libc::ETH_P_IP)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         sendto(self.0.as_raw_fd(), &packet, &address, MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
@@ -132,24 +169,28 @@ pub(super) fn send(reply: &Reply, udp: &Udp, raw: Option<&Raw>, link: &Link) -> 
         }
         Destination::Broadcast => broadcast(),
         Destination::Raw { mac, address } => match raw {
-            Some(raw) => raw
-                .send(&reply.bytes, address, mac, reply.source, link)
-                .or_else(|_| broadcast()),
+            Some(raw) => {
+                let (to, from) = (
+                    SocketAddrV4::new(address, CLIENT_PORT),
+                    SocketAddrV4::new(reply.source, SERVER_PORT),
+                );
+                raw.send(&reply.bytes, to, mac, from, link).or_else(|_| broadcast())
+            }
             None => broadcast(),
         },
     }
 }
 
-/// `payload` from port 67 of `from` to port 68 of `to`, with both checksums.
-fn ip_packet(payload: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> Option<Vec<u8>> {
+/// `payload` as a UDP datagram in an IP packet, with both checksums.
+pub(super) fn ip_packet(payload: &[u8], from: SocketAddrV4, to: SocketAddrV4) -> Option<Vec<u8>> {
     let udp_length = payload.len().checked_add(MutableUdpPacket::minimum_packet_size())?;
     let length = udp_length.checked_add(MutableIpv4Packet::minimum_packet_size())?;
     let mut datagram = MutableUdpPacket::owned(vec![0; udp_length])?;
-    datagram.set_source(SERVER_PORT);
-    datagram.set_destination(CLIENT_PORT);
+    datagram.set_source(from.port());
+    datagram.set_destination(to.port());
     datagram.set_length(u16::try_from(udp_length).ok()?);
     datagram.set_payload(payload);
-    let checksum = udp::ipv4_checksum(&datagram.to_immutable(), &from, &to);
+    let checksum = udp::ipv4_checksum(&datagram.to_immutable(), from.ip(), to.ip());
     datagram.set_checksum(checksum);
     let mut packet = MutableIpv4Packet::owned(vec![0; length])?;
     packet.set_version(4);
@@ -157,20 +198,20 @@ fn ip_packet(payload: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> Option<Vec<u8>> {
     packet.set_total_length(u16::try_from(length).ok()?);
     packet.set_ttl(64);
     packet.set_next_level_protocol(IpNextHeaderProtocols::Udp);
-    packet.set_source(from);
-    packet.set_destination(to);
+    packet.set_source(*from.ip());
+    packet.set_destination(*to.ip());
     packet.set_payload(pnet_packet::Packet::packet(&datagram));
     let checksum = ipv4::checksum(&packet.to_immutable());
     packet.set_checksum(checksum);
     Some(pnet_packet::Packet::packet(&packet).to_vec())
 }
 
-/// The link-layer address of `mac` on interface `index`, for IPv4 packets.
-fn link_address(index: u32, mac: Mac) -> Option<LinkAddr> {
+/// The link-layer address of `mac` on interface `index`, for packets of `protocol` (ETH_P_IP, ...).
+pub(super) fn link_address(index: u32, mac: Mac, protocol: i32) -> Option<LinkAddr> {
     let [a, b, c, d, e, f] = mac.bytes();
     let raw = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).ok()?,
-        sll_protocol: u16::try_from(libc::ETH_P_IP).ok()?.to_be(),
+        sll_protocol: u16::try_from(protocol).ok()?.to_be(),
         sll_ifindex: i32::try_from(index).ok()?,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -195,7 +236,8 @@ mod tests {
     #[test]
     fn a_built_packet_checks() {
         let (from, to) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 9));
-        let bytes = ip_packet(&[7; 301], from, to).unwrap();
+        let port = SocketAddrV4::new;
+        let bytes = ip_packet(&[7; 301], port(from, 67), port(to, 68)).unwrap();
         let ip = Ipv4Packet::new(&bytes).unwrap();
         assert_eq!(ip.get_checksum(), ipv4::checksum(&ip));
         let udp = UdpPacket::new(ip.payload()).unwrap();
@@ -206,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_link_address_names_interface_and_machine() {
-        let address = link_address(3, Mac::new([2, 0, 0, 0, 0, 9])).unwrap();
+        let address = link_address(3, Mac::new([2, 0, 0, 0, 0, 9]), libc::ETH_P_IP).unwrap();
         assert_eq!((address.ifindex(), address.addr()), (3, Some([2, 0, 0, 0, 0, 9])));
         assert_eq!(address.protocol(), u16::try_from(libc::ETH_P_IP).unwrap().to_be());
     }

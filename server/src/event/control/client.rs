@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "IO: connects to the daemon's socket")]
 
 use super::{Answer, Empty, Request, Seen};
+use crate::event::Event;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,20 @@ impl Client {
         for answer in self.ask(&Request::Status { status: Empty {} }, Some(PATIENCE))? {
             if let Answer::Seen(seen) = answer? {
                 all.push(seen);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Other DHCP servers that the daemon heard, each with its latest event.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn rivals(&self) -> Result<Vec<Event>, ClientError> {
+        let mut all = Vec::new();
+        for answer in self.ask(&Request::Status { status: Empty {} }, Some(PATIENCE))? {
+            if let Answer::Event(event) = answer? {
+                all.push(*event);
             }
         }
         Ok(all)

@@ -162,6 +162,9 @@ async fn answer(request: Request, asked: &Asked, lines: &mut Lines, read: BufRea
             tell(asked, whom, follow, lines, read).await
         }
         Request::Status { .. } => {
+            for event in asked.sink.rivals() {
+                lines.put(&Answer::Event(Box::new(Event::clone(&event)))).await?;
+            }
             for seen in seen(asked) {
                 lines.put(&Answer::Seen(seen)).await?;
             }

@@ -410,8 +410,16 @@ fn after(stage: &str) -> &'static str {
 /// An offer that nobody took: another server won, or the firmware did not like it.
 fn foreign(events: &[Event]) -> Wait {
     let seen = events.iter().rev().find_map(|event| match &event.what {
-        What::DhcpForeignServer { server, offered, file } => {
+        What::DhcpForeignServer {
+            server,
+            offered,
+            file,
+            hardware,
+        } => {
             let mut words = format!("another DHCP server won. {server}");
+            if let Some(mac) = hardware {
+                words.push_str(&format!(" ({mac})"));
+            }
             match offered {
                 Some(offered) => words.push_str(&format!(" offered {offered}")),
                 None => words.push_str(" answered"),

@@ -105,6 +105,8 @@ const fn column(what: &What) -> &'static str {
         | What::DhcpForeignServer { .. }
         | What::DhcpDeclined { .. }
         | What::DhcpReleased { .. }
+        | What::AddressInUse { .. }
+        | What::PoolKept { .. }
         | What::PoolExhausted { .. } => "DHCP",
         What::TftpProbed { .. }
         | What::TftpSent { .. }

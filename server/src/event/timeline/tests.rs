@@ -243,6 +243,7 @@ fn an_offer_that_another_server_beat() {
             server: Ipv4Addr::new(192, 168, 77, 254),
             offered: Some(Ipv4Addr::new(192, 168, 77, 180)),
             file: None,
+            hardware: None,
         },
     );
     let told = tape.told(15_000);
