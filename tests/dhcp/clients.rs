@@ -142,6 +142,56 @@ fn run_pxe() {
     ask(&words(mac, MessageType::Request).pxe(0), (server, 4011));
 }
 
+const DORA: &str = "CORDWAINER_DHCP_DORA";
+
+/// A machine at `mac` on `host` that wants an address, as a PXE ROM does: it asks again after 4 s.
+/// It prints `ACK ADDRESS DISCOVERs REQUESTs`.
+pub fn dora(host: &Host, mac: Mac) -> Child {
+    let program = std::env::current_exe().unwrap();
+    let mut command = host.command(program.to_str().unwrap());
+    command.args(["--exact", "dhcp::clients::run_dora", "--ignored", "--nocapture"]);
+    command.env(DORA, mac.to_string());
+    Child::start("a machine", &mut command)
+}
+
+#[test]
+#[ignore = "a machine of other tests, which start it with its environment"]
+fn run_dora() {
+    let Ok(mac) = std::env::var(DORA) else {
+        return;
+    };
+    let mac: Mac = mac.parse().unwrap();
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket2::SockRef::from(&socket).bind_device(Some(b"eth0")).unwrap();
+    let ask = |mut words: Words, expected: MessageType| {
+        // Its interface has another hardware address than it says: only a broadcast reaches it.
+        words.flags = 0x8000;
+        for tries in 1..=5 {
+            socket.send_to(&words.bytes(), (Ipv4Addr::BROADCAST, 67)).unwrap();
+            let until = Instant::now() + Duration::from_secs(4);
+            let mut bytes = [0; 2048];
+            while let Some(left) = until
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            {
+                socket.set_read_timeout(Some(left)).unwrap();
+                let Ok((length, _)) = socket.recv_from(&mut bytes) else {
+                    continue;
+                };
+                let reply = wall::parse(&bytes[..length]).unwrap();
+                if reply.mac() == Some(mac) && reply.message() == Some(expected) {
+                    return (reply, tries);
+                }
+            }
+        }
+        panic!("no {}", expected.as_str());
+    };
+    let (offer, discovers) = ask(words(mac, MessageType::Discover).pxe(0), MessageType::Offer);
+    let (ack, requests) = ask(request(mac, &offer).pxe(0), MessageType::Ack);
+    println!("ACK {} {discovers} {requests}", ack.yiaddr);
+}
+
 const CHOICE: &str = "CORDWAINER_DHCP_CHOICE";
 
 /// A client on `host` that tells everyone once a second that it takes `address` from the server `other`.

@@ -1,8 +1,8 @@
 //! Another DHCP server on the wire: at the start, while we serve, after a restart. The rival is dnsmasq.
 
 use super::clients;
-use super::peers::{PATIENCE, hardware_address};
-use super::server::{ADDRESS, Server};
+use super::peers::{BUSYBOX, PATIENCE, hardware_address, udhcpc};
+use super::server::{ADDRESS, RELAY, Server};
 use crate::lab::child::{Child, run};
 use crate::lab::{need, peers};
 use std::time::{Duration, SystemTime};
@@ -55,6 +55,73 @@ fn beside_another_server_a_proxy_says_nothing_of_it() {
     rom.wait_for_line("OFFER", PATIENCE);
     let lines = running.lines().join("\n");
     assert!(!lines.contains("another DHCP server"), "{lines}");
+}
+
+#[test]
+fn a_proxy_on_the_host_of_the_other_server_takes_its_packets_from_the_link() {
+    if !need::all("same host", &[need::NETWORK, &[need::DNSMASQ, BUSYBOX]]) {
+        return;
+    }
+    let server = Server::proxy();
+    let mac = "52:54:00:00:00:50".parse().unwrap();
+    server.add_system("web1", mac);
+    let mut command = server.net.command("dnsmasq");
+    command.args([
+        "-d",
+        "-q",
+        "--port=0",
+        "--conf-file=/dev/null",
+        "--leasefile-ro",
+        "--log-dhcp",
+        "--user=root",
+    ]);
+    command.args(["--interface=br0", "--dhcp-range=10.77.0.150,10.77.0.199,255.255.0.0,1h"]);
+    let mut dnsmasq = Child::start("dnsmasq", &mut command);
+    dnsmasq.wait_for_line("DHCP, IP range", PATIENCE);
+    let mut running = Child::start("cordwainer", &mut server.command(&[]));
+    running.wait_for_line("has UDP port 67; packets are taken from the link", PATIENCE);
+    running.wait_for_line("serving", PATIENCE);
+    // The other server looks for 3 s whether an address is free; ours is the first answer.
+    let machine = server.net.host("c1", Some("10.77.0.50/16"));
+    let mut rom = clients::pxe(&machine, mac, ADDRESS);
+    rom.wait_for_line(&format!("OFFER {ADDRESS} undionly.kpxe PXEClient 0.0.0.0"), PATIENCE);
+    rom.wait_for_line(&format!("ACK {ADDRESS} undionly.kpxe PXEClient 0.0.0.0"), PATIENCE);
+    // And who does not boot from the network still gets its address from the other.
+    let client = server.net.host("c2", None);
+    let mut command = client.command("busybox");
+    command.args([
+        "udhcpc",
+        "-i",
+        "eth0",
+        "-f",
+        "-n",
+        "-q",
+        "-t",
+        "10",
+        "-T",
+        "2",
+        "-s",
+        "/bin/true",
+    ]);
+    let said = run("udhcpc", &mut command, PATIENCE);
+    assert!(said.contains("10.77.0.1"), "{said}");
+    assert!(running.is_running() && dnsmasq.is_running());
+}
+
+#[test]
+fn leases_are_given_out_of_the_packets_of_the_link_too() {
+    if !need::all("packets", &[need::NETWORK, &[BUSYBOX]]) {
+        return;
+    }
+    let server = Server::with_dhcp("listen = \"packet\"\n", "10.77.1.10-10.77.1.99");
+    let client = server.net.host("c1", None);
+    let (_running, _) = server.start();
+    let first = udhcpc(&client, &[]);
+    assert_eq!(udhcpc(&client, &["-B"]), first);
+    // A relay's packets come to our own address, and the answers go back to it.
+    let relay = server.relay();
+    let mut clients = clients::generate(&relay, RELAY, ADDRESS, 20, 7);
+    clients.wait_for_line("ACK", PATIENCE);
 }
 
 /// The mark of being alive: who served here a moment ago serves at once and looks around meanwhile; later it looks first.

@@ -4,6 +4,7 @@ mod captures;
 mod clients;
 mod conflict;
 mod faults;
+mod flood;
 mod foreign;
 mod installers;
 mod kill;

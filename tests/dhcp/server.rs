@@ -90,6 +90,14 @@ impl Server {
         self.folder.path().join("cordwainer.toml")
     }
 
+    /// The same, with `more` lines in its `[dhcp]`.
+    pub fn with_dhcp(more: &str, pool: &str) -> Self {
+        Self::configured(&format!(
+            "[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"authoritative\"\n{more}[[subnet]]\nnetwork = \"10.77.0.0/16\"\n\
+             pool = \"{pool}\"\nrouter = \"{ADDRESS}\"\nlease = \"1h\"\nrelays = [\"{RELAY}\"]\n"
+        ))
+    }
+
     /// A proxy beside another server.
     pub fn proxy() -> Self {
         Self::configured("[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"proxy\"\n")
@@ -120,6 +128,21 @@ impl Server {
         let folder = Folder::open(&self.state()).unwrap();
         let mut db = InventoryDb::open(&folder).unwrap();
         db.commit(|_| Ok(vec![RowChange::Put(system)])).unwrap();
+    }
+
+    /// Puts so many machines on record that have not been seen yet.
+    pub fn add_strangers_to_be(&self, count: usize) {
+        let rows = (0..count).map(|n| {
+            let row = serde_json::json!({
+                "name": format!("later{n}"), "profile": "p",
+                "interfaces": { "eth0": { "mac_address": format!("52:54:01:00:{:02x}:{:02x}", n / 256, n % 256) } },
+            });
+            RowChange::Put(Row::System(Arc::new(serde_json::from_value(row).unwrap())))
+        });
+        let folder = Folder::open(&self.state()).unwrap();
+        let mut db = InventoryDb::open(&folder).unwrap();
+        let rows: Vec<RowChange> = rows.collect();
+        db.commit(|_| Ok(rows.clone())).unwrap();
     }
 
     /// The host with the relay's address.

@@ -6,7 +6,7 @@ use super::exit::{Ended, Failure};
 use super::explain::roughly;
 use super::{host, link, preview};
 use crate::boot::World;
-use crate::config::{Config, DhcpMode};
+use crate::config::{Config, DhcpListen, DhcpMode};
 use crate::dhcp::{Link, links, probe};
 use crate::inventory::{resolve_profile, resolve_system};
 use crate::model::Binding;
@@ -253,8 +253,14 @@ fn ports(config: &Config, daemon: bool, found: &mut Findings) {
             "DHCP",
             "another DHCP server runs on this host (dnsmasq, libvirt's, dhcpd): stop it",
         )),
+        // Where another server has the port, the proxy takes its packets past it.
+        DhcpMode::Proxy if config.dhcp_listen != DhcpListen::Udp => {}
         DhcpMode::Proxy => {
-            udp.push((67, "DHCP", "another DHCP server runs on this host (dnsmasq, libvirt's, dhcpd): stop it, or let it name the boot file itself"));
+            udp.push((
+                67,
+                "DHCP",
+                "another DHCP server runs on this host (dnsmasq, libvirt's, dhcpd): set [dhcp] listen = \"auto\"",
+            ));
             udp.push((4011, "proxyDHCP", "another proxyDHCP server runs: stop it"));
         }
         DhcpMode::Off => {}

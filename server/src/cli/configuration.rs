@@ -110,6 +110,7 @@ pub(super) fn first_file() -> String {
 
 fn first_example(key: &KeyDoc, example: &str) -> String {
     match key.name {
+        "listen" => "\"auto\"".to_owned(),
         "mode" => "\"proxy\"".to_owned(),
         "unknown" => "\"local\"".to_owned(),
         "binding" => "\"token-only\"".to_owned(),

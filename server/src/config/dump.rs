@@ -43,6 +43,7 @@ pub fn dump(config: &Config) -> String {
     line(to, "allow", Some(list(&config.allow)));
     to.push_str("\n[dhcp]\n");
     line(to, "mode", Some(quoted(config.dhcp.as_str())));
+    line(to, "listen", Some(quoted(config.dhcp_listen.as_str())));
     for subnet in &config.subnets {
         to.push_str("\n[[subnet]]\n");
         line(to, "network", Some(quoted(subnet.network)));

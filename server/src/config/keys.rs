@@ -127,6 +127,9 @@ keys! {
     Dhcp "mode", "\"proxy\", \"authoritative\" or \"off\"", "proxy",
         "proxy adds boot information to the answers of another DHCP server and gives no addresses; authoritative is the DHCP \
          server of each [[subnet]]; off answers no DHCP.";
+    Dhcp "listen", "\"auto\", \"udp\" or \"packet\"", "auto",
+        "packet takes DHCP packets from the link, past the UDP ports of this host, for a proxy beside another DHCP server on the same host; \
+         udp takes them from the ports alone; auto is udp, and in proxy mode packet where another server has the port.";
 
     Subnet "network", "a network like \"192.168.77.0/24\"", "required",
         "The network. No two may overlap.";

@@ -30,6 +30,18 @@ pub enum DhcpMode {
     Off,
 }
 
+/// How packets to the DHCP ports are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DhcpListen {
+    /// From the UDP port; in proxy mode from the link where another server of this host has the port.
+    #[default]
+    Auto,
+    /// From the UDP port.
+    Udp,
+    /// From the link, past the ports of this host.
+    Packet,
+}
+
 /// What an unknown machine gets where we are the DHCP server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unknown {
@@ -53,6 +65,8 @@ pub struct Config {
     pub allow: Vec<Ipv4Net>,
     /// How DHCP is spoken.
     pub dhcp: DhcpMode,
+    /// How its packets are taken.
+    pub dhcp_listen: DhcpListen,
     /// Served networks, in the order written.
     pub subnets: Vec<Subnet>,
     /// HTTP port; 0 means any free one (tests).
@@ -86,6 +100,7 @@ impl Default for Config {
             address: None,
             allow: Vec::new(),
             dhcp: DhcpMode::Proxy,
+            dhcp_listen: DhcpListen::Auto,
             subnets: Vec::new(),
             http_port: 80,
             metrics_listen: None,
@@ -114,6 +129,18 @@ impl DhcpMode {
             Self::Proxy => "proxy",
             Self::Authoritative => "authoritative",
             Self::Off => "off",
+        }
+    }
+}
+
+impl DhcpListen {
+    /// The word in the configuration file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Udp => "udp",
+            Self::Packet => "packet",
         }
     }
 }

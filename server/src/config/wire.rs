@@ -5,7 +5,7 @@
 
 use super::keys::Section;
 use super::read::{At, Reader, Table, host, nearest, of, path, plain, word};
-use super::{Config, DhcpMode, Unknown};
+use super::{Config, DhcpListen, DhcpMode, Unknown};
 use crate::model::{Advertise, Binding, Defaults, Dict, Hostname, Name, Pool, Secret, Span, Subnet};
 use ipnet::Ipv4Net;
 use std::fmt;
@@ -131,6 +131,11 @@ fn config<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>) -> Config {
         if let Some(at) = reader.checked(&table, "mode", |text| word(text, &modes)) {
             (config.dhcp, mode_line) = (at.value, at.line);
         }
+        let ways = [DhcpListen::Auto, DhcpListen::Udp, DhcpListen::Packet].map(|way| (way.as_str(), way));
+        set(
+            &mut config.dhcp_listen,
+            reader.checked(&table, "listen", |text| word(text, &ways)),
+        );
     }
     for table in tables(reader, document, Section::Http) {
         config.http_port = reader.port(&table, "port").unwrap_or(config.http_port);

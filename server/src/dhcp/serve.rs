@@ -1,4 +1,4 @@
-//! DHCP on the wire: one UDP socket per served interface and port, packets to the state task, replies back once their rows are on disk.
+//! DHCP on the wire: one socket per served interface and port, packets to the state task, replies back once their rows are on disk.
 //!
 //! It never answers from a packet that the wall refused, never sends an ACK before its lease is durable, and never ends for a bad packet.
 #![expect(
@@ -9,6 +9,7 @@
 mod capture;
 mod foreign;
 pub mod links;
+mod port;
 pub mod probe;
 mod prober;
 mod socket;
@@ -18,33 +19,32 @@ use super::packet::{MessageType, Op, Packet};
 use super::respond::{Link, Outcome, PROXY_PORT, Reply, SERVER_PORT, respond};
 use super::wall;
 use crate::boot::{Effect, World};
-use crate::config::DhcpMode;
+use crate::config::{Config, DhcpMode};
 use crate::event::What;
 use crate::install::Sighting;
 use crate::model::Timestamp;
 use crate::ports::{Class, Commit, Events, Job, Live, NotDurable, StateQueue, Worlds};
 use arc_swap::ArcSwap;
-use socket::{Batch, Raw, Udp};
+use port::Port;
+use socket::{Batch, Raw};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// How often the interfaces are looked at again: an address may change, an interface go and come back.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why DHCP is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum DhcpError {
     /// A port is not to be had.
     #[error(
-        "port {port} of interface {interface} cannot be used: {source}; another DHCP server may run here (ss -ulpn), or CAP_NET_BIND_SERVICE is missing"
+        "port {port} of interface {interface} cannot be used: {source}; another DHCP server may run here (ss -ulpn; [dhcp] listen = \"packet\" goes past it), or CAP_NET_BIND_SERVICE is missing"
     )]
     Bind {
         /// The interface.
@@ -138,13 +138,6 @@ struct Bound {
     ports: Vec<Arc<Port>>,
 }
 
-struct Port {
-    number: u16,
-    link: Arc<ArcSwap<Link>>,
-    udp: Udp,
-    ready: UdpSocket,
-}
-
 impl Server {
     /// Binds port 67 on every link, and in proxy mode port 4011. Call it inside the runtime.
     ///
@@ -156,10 +149,10 @@ impl Server {
         queue: Arc<dyn StateQueue>,
         events: Arc<dyn Events>,
     ) -> Result<Self, DhcpError> {
-        let numbers = ports(worlds.world().config.dhcp);
+        let config = worlds.world().config;
         let links = links
             .into_iter()
-            .map(|link| Bound::new(link, numbers))
+            .map(|link| Bound::new(link, &config))
             .collect::<Result<_, _>>()?;
         let raw = Raw::open()
             .inspect_err(|error| {
@@ -221,27 +214,17 @@ const fn ports(mode: DhcpMode) -> &'static [u16] {
 }
 
 impl Bound {
-    fn new(link: Link, numbers: &[u16]) -> Result<Self, DhcpError> {
+    fn new(link: Link, config: &Config) -> Result<Self, DhcpError> {
         let shared = Arc::new(ArcSwap::from_pointee(link.clone()));
-        let ports = numbers
+        let ports = ports(config.dhcp)
             .iter()
             .map(|number| {
-                let bound =
-                    Udp::bind(&link.name, *number).and_then(|udp| Ok((UdpSocket::from_std(udp.copy()?.into())?, udp)));
-                bound
-                    .map(|(ready, udp)| {
-                        Arc::new(Port {
-                            number: *number,
-                            link: Arc::clone(&shared),
-                            udp,
-                            ready,
-                        })
-                    })
-                    .map_err(|source| DhcpError::Bind {
-                        interface: link.name.clone(),
-                        port: *number,
-                        source,
-                    })
+                let port = Port::bind(Arc::clone(&shared), *number, config);
+                port.map(Arc::new).map_err(|source| DhcpError::Bind {
+                    interface: link.name.clone(),
+                    port: *number,
+                    source,
+                })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { link: shared, ports })
@@ -263,11 +246,11 @@ async fn keep(mut bound: Bound, shared: Arc<Shared>) -> String {
             link = changed(&bound.link) => link,
         };
         listeners.shutdown().await;
-        let numbers: Vec<u16> = bound.ports.iter().map(|port| port.number).collect();
+        let config = shared.worlds.world().config;
         let mut link = Some(changed);
         // The old sockets hold no port of the new interface, so both may exist for a moment.
         bound = loop {
-            match link.take().map(|link| Bound::new(link, &numbers)) {
+            match link.take().map(|link| Bound::new(link, &config)) {
                 Some(Ok(bound)) => break bound,
                 Some(Err(error)) => tracing::warn!("{error}"),
                 None => {}
@@ -306,19 +289,15 @@ async fn listen(port: Arc<Port>, shared: Arc<Shared>) {
     let mut batch = Batch::new();
     loop {
         let link = port.link.load_full();
-        let received = port
-            .ready
-            .async_io(Interest::READABLE, || port.udp.receive(&link, &mut batch))
-            .await;
-        if let Err(error) = received {
+        if let Err(error) = port.receive(&link, &mut batch).await {
             // ENETDOWN and its like end by themselves; a pause keeps the log short until then.
             tracing::warn!("receiving on {} port {} failed: {error}", link.name, port.number);
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
         }
         let world = shared.worlds.world();
-        for datagram in batch.datagrams() {
-            match datagram {
+        for taken in batch.datagrams() {
+            match taken.and_then(|(bytes, source)| port.read(bytes, source, &link)) {
                 Some((bytes, source)) => take(bytes, source, &world, &port, &link, &shared),
                 None => count(&shared.counts.rejected, 1),
             }
@@ -461,7 +440,7 @@ fn finish(
 }
 
 fn transmit(reply: &Reply, port: &Port, link: &Link, shared: &Shared) {
-    match socket::send(reply, &port.udp, shared.raw.as_ref(), link) {
+    match port.send(reply, shared.raw.as_ref(), link) {
         Ok(()) => count(&shared.counts.sent, 1),
         Err(error) => {
             count(&shared.counts.unsent, 1);

@@ -4,14 +4,14 @@
 //! It never makes the interface promiscuous, and believes no length that a packet claims of itself. UDP checksums are not looked at: between
 //! virtual interfaces they are not filled in, and on a wire the frame has its own.
 
-use super::socket::link_address;
+use super::socket::{Batch, link_address};
 use crate::dhcp::{CLIENT_PORT, Link};
 use crate::model::Mac;
 use nix::libc;
 use nix::sys::socket::{LinkAddr, bind, recvfrom};
 use socket2::{Domain, SockFilter, Socket, Type};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// A socket that hears the packets of one interface that pass its filter.
@@ -89,6 +89,12 @@ impl Capture {
         Ok(Self(socket.into()))
     }
 
+    /// Takes the packets that wait; [`datagram`] reads each.
+    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        let unread = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        batch.fill::<LinkAddr>(self.0.as_raw_fd(), None, |_| Some(unread))
+    }
+
     /// Takes one packet into `bytes`: its length, and the hardware address that it came from.
     pub(super) fn receive_one(&self, bytes: &mut [u8]) -> io::Result<(usize, Option<Mac>)> {
         let (length, from) = recvfrom::<LinkAddr>(self.0.as_raw_fd(), bytes)?;
@@ -102,16 +108,26 @@ impl AsRawFd for Capture {
     }
 }
 
-/// The source and the payload of an IP packet that holds a whole UDP datagram.
-pub(super) fn datagram(packet: &[u8]) -> Option<(SocketAddrV4, &[u8])> {
+/// A UDP datagram as an IP packet holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Datagram<'a> {
+    pub(super) source: SocketAddrV4,
+    pub(super) to: Ipv4Addr,
+    pub(super) payload: &'a [u8],
+}
+
+/// The datagram of an IP packet that holds a whole one.
+pub(super) fn datagram(packet: &[u8]) -> Option<Datagram<'_>> {
     let header = usize::from(packet.first()? & 0x0f).checked_mul(4)?;
     let total = u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]);
-    let source = <[u8; 4]>::try_from(packet.get(12..16)?).ok()?;
+    let address = |bytes: Option<&[u8]>| Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes?).ok()?));
+    let (source, to) = (address(packet.get(12..16))?, address(packet.get(16..20))?);
     // The link pads short packets.
     let (_, udp) = packet.get(..total.into())?.split_at_checked(header.max(20))?;
     let [a, b, _, _, c, d, ..] = *udp else { return None };
     let payload = udp.get(8..u16::from_be_bytes([c, d]).into())?;
-    Some((SocketAddrV4::new(source.into(), u16::from_be_bytes([a, b])), payload))
+    let source = SocketAddrV4::new(source, u16::from_be_bytes([a, b]));
+    Some(Datagram { source, to, payload })
 }
 
 /// What other DHCP servers say on `link`.
@@ -131,11 +147,12 @@ mod tests {
         packet.extend([0, 68, 0, 67, 0, 13, 0, 0]);
         packet.extend(*b"hello");
         packet.extend([0; 13]);
-        let (source, payload) = datagram(&packet).unwrap();
+        let read = datagram(&packet).unwrap();
         assert_eq!(
-            (source, payload),
+            (read.source, read.payload),
             ("192.0.2.9:68".parse().unwrap(), b"hello".as_slice())
         );
+        assert_eq!(read.to, Ipv4Addr::BROADCAST);
         for length in 0..33 {
             assert_eq!(datagram(&packet[..length]), None);
         }
@@ -147,6 +164,6 @@ mod tests {
             }
         }
         packet[0] = 0x40;
-        assert!(datagram(&packet).is_some_and(|(_, payload)| payload == b"hello"));
+        assert!(datagram(&packet).is_some_and(|read| read.payload == b"hello"));
     }
 }

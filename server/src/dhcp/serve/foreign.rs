@@ -126,7 +126,7 @@ async fn hear(ears: &AsyncFd<Capture>) -> Option<(What, Ipv4Addr)> {
 
 /// What a packet says of a server that gives addresses.
 fn said(packet: &[u8], hardware: Option<Mac>) -> Option<(What, Ipv4Addr)> {
-    let (source, payload) = capture::datagram(packet)?;
+    let capture::Datagram { source, payload, .. } = capture::datagram(packet)?;
     let packet = wall::parse(payload).ok()?;
     let gives = matches!(packet.message(), Some(MessageType::Offer | MessageType::Ack));
     // Without an address it is a proxy's, or the answer to INFORM.

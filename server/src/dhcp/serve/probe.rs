@@ -54,9 +54,9 @@ fn hardware(capture: &Capture) -> BTreeMap<Ipv4Addr, Mac> {
     let (mut found, mut bytes) = (BTreeMap::new(), vec![0; 2048]);
     while let Ok((length, mac)) = capture.receive_one(&mut bytes) {
         let heard = bytes.get(..length).and_then(capture::datagram);
-        let server = heard.and_then(|(source, payload)| {
-            let packet = wall::parse(payload).ok()?;
-            Some(packet.server_id().unwrap_or_else(|| *source.ip()))
+        let server = heard.and_then(|heard| {
+            let packet = wall::parse(heard.payload).ok()?;
+            Some(packet.server_id().unwrap_or_else(|| *heard.source.ip()))
         });
         found.extend(server.zip(mac));
     }

@@ -125,6 +125,28 @@ impl Udp {
     }
 }
 
+/// Sends whole IP packets, from a UDP port that another server of this host has. The kernel finds the way and the hardware address.
+#[derive(Debug)]
+pub(super) struct RawIp(Socket);
+
+impl RawIp {
+    /// Opens the socket on the interface `name`; it needs CAP_NET_RAW.
+    pub(super) fn open(name: &str) -> io::Result<Self> {
+        let kind = Type::RAW.nonblocking().cloexec();
+        let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        socket.bind_device(Some(name.as_bytes()))?;
+        socket.set_broadcast(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Sends `bytes` as a UDP datagram.
+    pub(super) fn send(&self, bytes: &[u8], to: SocketAddrV4, from: SocketAddrV4) -> io::Result<()> {
+        let packet = ip_packet(bytes, from, to).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.0.send_to(&packet, &to.into())?;
+        Ok(())
+    }
+}
+
 impl AsFd for Udp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -159,14 +181,18 @@ impl Raw {
     }
 }
 
-/// Sends `reply`. A client without an address is reached by its hardware address, or by broadcast where AF_PACKET is refused.
-pub(super) fn send(reply: &Reply, udp: &Udp, raw: Option<&Raw>, link: &Link) -> io::Result<()> {
+/// Sends `reply`, by `port` to whoever has an address. A client without one is reached by its hardware address, or by broadcast where
+/// AF_PACKET is refused.
+pub(super) fn send(
+    reply: &Reply,
+    port: impl Fn(SocketAddrV4) -> io::Result<()>,
+    raw: Option<&Raw>,
+    link: &Link,
+) -> io::Result<()> {
     let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
-    let broadcast = || udp.send(&reply.bytes, everyone, reply.source, link);
+    let broadcast = || port(everyone);
     match reply.destination {
-        Destination::Relay(to) | Destination::Unicast(to) | Destination::ProxyUnicast(to) => {
-            udp.send(&reply.bytes, to, reply.source, link)
-        }
+        Destination::Relay(to) | Destination::Unicast(to) | Destination::ProxyUnicast(to) => port(to),
         Destination::Broadcast => broadcast(),
         Destination::Raw { mac, address } => match raw {
             Some(raw) => {
