@@ -60,6 +60,8 @@ impl<S: Bytes> Image<S> {
         } else if let Some(root) = joliet {
             (image.names, image.root) = (Names::Joliet, root);
         }
+        // Whoever asks for the root gets its place without reading it.
+        image.inside(image.root, image.root.offset, "the root folder inside the image")?;
         Ok(image)
     }
 
