@@ -4,7 +4,7 @@
 //! place and the kind of an error leave this file.
 
 use super::vars::{Variable, variables};
-use super::{encode, methods};
+use super::{encode, methods, sized};
 use crate::assets::{Assets, Template};
 use crate::boot::{AnswerFile, World};
 use crate::inventory::Resolved;
@@ -251,6 +251,7 @@ fn environment(shared: &Arc<Shared>) -> Option<Environment<'static>> {
     env.set_recursion_limit(DEPTH);
     env.set_unknown_method_callback(methods::call);
     encode::add_filters(&mut env);
+    sized::add_filters(&mut env);
     let sources = Arc::clone(shared);
     env.set_loader(move |name| {
         let found = sources.source(name).or_else(|| {

@@ -11,6 +11,7 @@ mod ipxe;
 mod login;
 mod methods;
 mod pxelinux;
+mod sized;
 mod vars;
 
 pub use engine::{ErrorKind, LONGEST, TemplateError, answer_file};
