@@ -336,7 +336,7 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
         Kind::TemplateNotFound => ErrorKind::NoSnippet(
             innermost
                 .detail()
-                .filter(|name| text.contains(*name))
+                .filter(|name| text.contains(*name) && name.len() <= 80)
                 .map(str::to_owned),
         ),
         Kind::SyntaxError | Kind::BadEscape | Kind::InvalidDelimiter | Kind::UnknownBlock => ErrorKind::Syntax,
