@@ -48,8 +48,9 @@ pub fn run(bytes: &[u8]) {
                 )
             }
             11 => {
-                said = words(machine, MessageType::Release);
+                said = with(words(machine, MessageType::Release), code::SERVER_ID, SERVER);
                 said.ciaddr = own;
+                said.source = SocketAddrV4::new(if how & 1 == 0 { own } else { any }, 68);
             }
             12 => {
                 let decline = words(machine, MessageType::Decline);
@@ -107,6 +108,7 @@ fn words(mac: Mac, message: MessageType) -> Packet {
         file: Vec::new(),
         options: BTreeMap::from([(code::MESSAGE_TYPE, vec![message.number()])]),
         bad_options: 0,
+        cookie: true,
         source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         port: 67,
     }

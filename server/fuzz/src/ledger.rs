@@ -157,11 +157,17 @@ impl Ledger {
         assert_eq!(read.bad_options, 0, "an option is cut off");
         assert_eq!(read.op, Op::Reply);
         assert_eq!(
-            (read.xid, read.htype, read.hlen, read.chaddr, read.giaddr),
-            (packet.xid, packet.htype, packet.hlen, packet.chaddr, packet.giaddr),
+            (read.xid, read.htype, read.hlen, read.chaddr),
+            (packet.xid, packet.htype, packet.hlen, packet.chaddr),
             "it is another client's"
         );
-        let relay = packet.option(code::RELAY_AGENT).filter(|bytes| !bytes.is_empty());
+        // Only what a relay sent, and only back to it; the answer to an INFORM goes past it.
+        let to_relay =
+            !packet.giaddr.is_unspecified() && packet.message() != Some(MessageType::Inform) && packet.cookie;
+        assert!(!to_relay || read.giaddr == packet.giaddr, "it is another relay's");
+        let relay = packet
+            .option(code::RELAY_AGENT)
+            .filter(|bytes| to_relay && !bytes.is_empty());
         assert_eq!(
             read.option(code::RELAY_AGENT),
             relay,
@@ -177,11 +183,13 @@ impl Ledger {
             "{} bytes where {longest} fit",
             reply.bytes.len()
         );
-        let message = read.message().expect("it says what it is");
+        let message = read.message();
         let fits = match packet.message() {
-            Some(MessageType::Discover) => message == MessageType::Offer,
-            Some(MessageType::Request) => matches!(message, MessageType::Ack | MessageType::Nak),
-            Some(MessageType::Inform) => message == MessageType::Ack,
+            // RFC 1534: a client of before DHCP gets no DHCP message.
+            None => message.is_none(),
+            Some(MessageType::Discover) => message == Some(MessageType::Offer),
+            Some(MessageType::Request) => matches!(message, Some(MessageType::Ack | MessageType::Nak)),
+            Some(MessageType::Inform) => message == Some(MessageType::Ack),
             _ => false,
         };
         assert!(fits, "{:?} was answered with {message:?}", packet.message());
@@ -209,7 +217,7 @@ impl Ledger {
         match reply.and_then(Packet::message) {
             Some(MessageType::Offer) => {
                 let mac = mac.expect("an offer goes to a machine");
-                self.judge_address(mac, given);
+                self.judge_address(packet, mac, given);
                 assert!(outcome.change.is_none(), "an offer is held in memory");
                 if let Some((other, until)) = self.offered.get(&given) {
                     // A machine on record takes what strangers were offered.
@@ -226,7 +234,7 @@ impl Ledger {
             }
             Some(MessageType::Ack) if packet.message() == Some(MessageType::Request) => {
                 let mac = mac.expect("an ACK goes to a machine");
-                self.judge_address(mac, given);
+                self.judge_address(packet, mac, given);
                 let row = row.expect("an ACK without a row on disk");
                 assert_eq!((row.address, row.mac), (given, mac));
                 let seconds = reply.and_then(Packet::lease_seconds).expect("a lease has a time");
@@ -271,15 +279,20 @@ impl Ledger {
     }
 
     /// The address is one that this machine may have at all.
-    fn judge_address(&self, mac: Mac, address: Ipv4Addr) {
+    fn judge_address(&self, packet: &Packet, mac: Mac, address: Ipv4Addr) {
         let subnet = self.world.config.subnet_of(address).expect("it lies in a subnet");
         assert_ne!(address, SERVER, "the server's own address is given");
         let reserved = self.world.inventory.system_by_address(address);
+        // A record can also be found by what else a client says of itself.
+        let claims = [code::CLIENT_ID, code::MACHINE_ID]
+            .iter()
+            .any(|code| packet.option(*code).is_some());
         let own = reserved.is_some_and(|system| {
-            system
-                .interfaces
-                .values()
-                .any(|interface| interface.ip_address == Some(address) && interface.mac_address == Some(mac))
+            claims
+                || system
+                    .interfaces
+                    .values()
+                    .any(|interface| interface.ip_address == Some(address) && interface.mac_address == Some(mac))
         });
         assert!(
             own || reserved.is_none(),

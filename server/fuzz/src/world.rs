@@ -42,6 +42,7 @@ pub fn subnets() -> Vec<Subnet> {
         relays,
         binding,
         router_advertisements: false,
+        shared: None,
     };
     vec![
         // The pool holds the server, the router of the relay, and reserved addresses; and is small enough to be used up.
