@@ -265,6 +265,14 @@ impl Ledger {
                 );
             }
             Some(MessageType::Nak) => assert!(given.is_unspecified() && outcome.change.is_none()),
+            None if reply.is_some() => {
+                let mac = mac.expect("an address goes to a machine");
+                self.judge_address(packet, mac, given);
+                let row = row.expect("an address without a row on disk");
+                assert_eq!((row.address, row.mac), (given, mac));
+                self.offered
+                    .retain(|address, (holder, _)| *holder != mac && *address != given);
+            }
             _ => {
                 assert!(
                     row.is_none(),
