@@ -9,7 +9,7 @@ use cordwainer::dhcp::Link;
 use cordwainer::install::{ArmId, Installation, Installs, Sighting, Stage, State};
 use cordwainer::inventory::{Inventory, Row};
 use cordwainer::model::{
-    Arm, Binding, Defaults, Distro, Firmware, Mac, Profile, Secret, Span, Subnet, System, Timestamp,
+    Advertise, Arm, Binding, Defaults, Distro, Firmware, Mac, Profile, Secret, Span, Subnet, System, Timestamp,
 };
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -41,7 +41,8 @@ pub fn subnets() -> Vec<Subnet> {
         lease: Span::seconds(3600),
         relays,
         binding,
-        router_advertisements: false,
+        router_advertisements: Advertise::Auto,
+        probe: true,
         shared: None,
     };
     vec![
@@ -184,6 +185,7 @@ fn installs() -> Installs {
             firmware: Some(Firmware::UefiX64),
             loader: true,
             at: NOW,
+            asked: NOW,
         },
     );
     installs

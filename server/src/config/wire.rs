@@ -207,8 +207,9 @@ fn subnet<'d>(reader: &mut Reader<'d>, table: &Table<'d>, mode: DhcpMode, others
         ("token-only", Binding::TokenOnly),
     ];
     let binding = reader.checked(table, "binding", |text| word(text, &bindings));
-    let switch = [Advertise::Auto, Advertise::On, Advertise::Off].map(|choice| (choice.as_str(), choice));
-    let advertised = reader.checked(table, "router_advertisements", |text| word(text, &switch));
+    let choices = [Advertise::Auto, Advertise::On, Advertise::Off].map(|choice| (choice.as_str(), choice));
+    let advertised = reader.checked(table, "router_advertisements", |text| word(text, &choices));
+    let switch = [("on", true), ("off", false)];
     let shared = reader.checked(table, "shared", word_or_nothing);
     let probe = reader.checked(table, "probe", |text| word(text, &switch));
     let Some(At { value: network, line }) = network_at else {
