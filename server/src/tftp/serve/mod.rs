@@ -1,5 +1,5 @@
 //! Moves TFTP's bytes: listeners at the well-known port, a task for each peer that opens what it asks for, and a few threads that drive
-//! the transfers ([`driver`]).
+//! the transfers (`driver`).
 //!
 //! It decides nothing: [`super::admit`] and [`super::open`] judge what arrives, [`crate::boot::decide`] what is sent, and
 //! [`super::transfer`] how. A failed receive never ends a listener, and no peer can make another wait.
