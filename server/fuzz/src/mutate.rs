@@ -13,7 +13,7 @@ impl Dice {
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -22,11 +22,11 @@ impl Dice {
 
     /// Below `limit`; 0 when that is 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        ((u128::from(self.next()) * limit as u128) >> 64) as usize
+        ((u128::from(self.roll()) * limit as u128) >> 64) as usize
     }
 
     pub fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
+        self.roll().to_be_bytes()[0]
     }
 
     pub fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
