@@ -122,6 +122,11 @@ fn own_texts_override_the_built_in_and_changes_are_seen() {
     assert_eq!(assets.templates["debian/preseed.cfg"].origin, "built in");
     assert!(!assets.templates.keys().any(|name| name.starts_with("snippets/")));
     assert_eq!(assets.problems, []);
+    let again = watcher.look(&none);
+    assert!(
+        again.templates.ptr_eq(&assets.templates) && again.snippets.ptr_eq(&assets.snippets),
+        "a look that finds nothing new keeps what was compiled of the last one"
+    );
 
     write(&bench, "kickstarts/debian/preseed.cfg", "mine");
     write(&bench, "kickstarts/site/deep/own.ks", "own");

@@ -258,6 +258,21 @@ fn snippets_are_looked_up_from_the_machine_to_everybody() {
     }
 }
 
+#[test]
+fn a_changed_copy_of_the_texts_never_shows_what_was_compiled_before() {
+    let before = with_snippet(with_template(assets(), "t", "old {{ snippet('s') }}"), "s", "old");
+    let mut asked = answer(FAMILIES[2], DHCP, "");
+    asked.template.value = "t".into();
+    let render = |assets| render::answer_file(&asked, &world(defaults(), assets)).unwrap();
+    assert_eq!(render(before.clone()), "old old");
+    assert_eq!(
+        render(with_template(before.clone(), "t", "new {% include 's' %}")),
+        "new old"
+    );
+    assert_eq!(render(with_snippet(before.clone(), "s", "new")), "old new");
+    assert_eq!(render(before), "old old");
+}
+
 fn text_of(template: &str, meta: &str) -> String {
     let mut asked = answer(FAMILIES[2], STATIC, meta);
     asked.template.value = "t".into();

@@ -8,8 +8,10 @@ pub mod watch;
 pub use glob::matches as glob_matches;
 
 use crate::model::{Distro, Name, version_holds};
+use std::any::Any;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One file that may be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,30 @@ pub struct Assets {
     pub signatures: imbl::OrdMap<Name, Arc<SignatureFacts>>,
     /// Files that could not be used though they are there: (what, why and the remedy).
     pub problems: Vec<(String, String)>,
+    /// What the renderer made of these templates and snippets.
+    pub compiled: Compiled,
+}
+
+/// What is made of templates and snippets once, and kept as long as they stay what they are. The same for all who hold it.
+#[derive(Clone, Default)]
+pub struct Compiled(Arc<OnceLock<Arc<dyn Any + Send + Sync>>>);
+
+impl Compiled {
+    /// What is kept, made now if it is the first time. None when something of another type is kept.
+    pub fn get_or_make<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
+        let kept = self.0.get_or_init(|| Arc::new(make()));
+        Arc::downcast(kept.clone()).ok()
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() {
+            "Compiled"
+        } else {
+            "Compiled(nothing yet)"
+        })
+    }
 }
 
 /// What a family's signature file says of booting and installing; the detection rules stay in `distro`.

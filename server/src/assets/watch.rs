@@ -7,7 +7,7 @@
     reason = "IO: looks at the folders that hold loaders, templates and trees, and opens kernels to see that they can be read"
 )]
 
-use super::{Asset, Assets, Media, SignatureFacts, Template, VersionedArgs};
+use super::{Asset, Assets, Compiled, Media, SignatureFacts, Template, VersionedArgs};
 use crate::config::Config;
 use crate::distro::library::Library;
 use crate::distro::signature::Signature;
@@ -79,6 +79,36 @@ impl Stamp {
     }
 }
 
+/// Templates and snippets as last published, and what was made of them: the same snapshot until one changes.
+#[derive(Debug, Default)]
+struct Texts {
+    templates: imbl::OrdMap<String, Arc<Template>>,
+    snippets: imbl::OrdMap<String, Arc<Template>>,
+    compiled: Compiled,
+}
+
+impl Texts {
+    fn become_these(&mut self, templates: BTreeMap<String, Arc<Template>>, snippets: BTreeMap<String, Arc<Template>>) {
+        if same(&self.templates, &templates) && same(&self.snippets, &snippets) {
+            return;
+        }
+        *self = Self {
+            templates: templates.into_iter().collect(),
+            snippets: snippets.into_iter().collect(),
+            compiled: Compiled::default(),
+        };
+    }
+}
+
+/// Whether nothing was added, taken away or read anew.
+fn same(before: &imbl::OrdMap<String, Arc<Template>>, now: &BTreeMap<String, Arc<Template>>) -> bool {
+    before.len() == now.len()
+        && before
+            .iter()
+            .zip(now)
+            .all(|(before, now)| before.0 == now.0 && Arc::ptr_eq(before.1, now.1))
+}
+
 /// Keeps what was read, so that the next look reads only what changed.
 #[derive(Debug)]
 pub struct Watcher {
@@ -86,6 +116,7 @@ pub struct Watcher {
     loader_paths: Vec<PathBuf>,
     built_in: (BTreeMap<String, Arc<Template>>, BTreeMap<String, Arc<Template>>),
     texts: BTreeMap<PathBuf, (Stamp, Arc<Template>)>,
+    last: Texts,
     signature_stamps: Option<Vec<(PathBuf, Stamp)>>,
     signatures: imbl::OrdMap<Name, Arc<SignatureFacts>>,
     signature_problems: Vec<(String, String)>,
@@ -108,6 +139,7 @@ impl Watcher {
             loader_paths,
             built_in: built_in(),
             texts: BTreeMap::new(),
+            last: Texts::default(),
             signature_stamps: None,
             signatures: imbl::OrdMap::new(),
             signature_problems: Vec::new(),
@@ -125,6 +157,7 @@ impl Watcher {
         let templates = self.texts_of(&overrides.join("kickstarts"), templates, &mut kept, &mut problems);
         let snippets = self.texts_of(&overrides.join("snippets"), snippets, &mut kept, &mut problems);
         self.texts = kept;
+        self.last.become_these(templates, snippets);
         problems.extend(self.signature_problems.iter().cloned());
         let mut media = imbl::OrdMap::new();
         for distro in inventory.distros() {
@@ -133,10 +166,11 @@ impl Watcher {
         Assets {
             loaders: self.loaders(inventory),
             media,
-            templates: templates.into_iter().collect(),
-            snippets: snippets.into_iter().collect(),
+            templates: self.last.templates.clone(),
+            snippets: self.last.snippets.clone(),
             signatures: self.signatures.clone(),
             problems,
+            compiled: self.last.compiled.clone(),
         }
     }
 

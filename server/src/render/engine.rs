@@ -1,7 +1,8 @@
 //! Answer files from templates: minijinja, strict, bounded in steps, depth and output.
 //!
-//! Never reads a file, never runs a value as a template, never shows a value in an error: minijinja's own texts quote them, so only the
-//! place and the kind of an error leave this file.
+//! Texts are compiled once, when the first machine asks after a change: that costs more than all the rest of an answer. Never reads a
+//! file, never runs a value as a template, never shows a value in an error: minijinja's own texts quote them, so only the place and the
+//! kind of an error leave this file.
 
 use super::vars::{Variable, variables};
 use super::{encode, methods, sized};
@@ -110,9 +111,31 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// Templates and snippets, and the environment that holds them compiled.
+struct Compiled {
+    texts: Texts,
+    env: Environment<'static>,
+}
+
+/// Every text by the name that includes and errors give it.
+#[derive(Clone)]
+struct Texts {
+    templates: imbl::OrdMap<String, Arc<Template>>,
+    snippets: imbl::OrdMap<String, Arc<Template>>,
+}
+
+impl Texts {
+    fn source(&self, name: &str) -> Option<&Arc<Template>> {
+        match name.strip_prefix(SNIPPETS) {
+            Some(path) => self.snippets.get(path),
+            None => self.templates.get(name),
+        }
+    }
+}
+
 /// What the parts of one rendering share.
 struct Shared {
-    assets: Assets,
+    compiled: Arc<Compiled>,
     /// Names of the objects whose own snippets come first: `per_system/x/web1`, ...
     layers: Vec<(&'static str, String)>,
     context: Value,
@@ -121,22 +144,20 @@ struct Shared {
 }
 
 impl Shared {
-    /// Cobbler's order: the system's own, the nearest profile's, the distro's, everybody's.
+    /// The name of the text of a snippet, in Cobbler's order: the system's own, the nearest profile's, the distro's, everybody's.
     fn snippet(&self, name: &str) -> Option<String> {
         let own = self
             .layers
             .iter()
             .map(|(folder, object)| format!("{folder}/{name}/{object}"));
         own.chain([name.to_owned()])
-            .find(|path| self.assets.snippets.contains_key(path))
+            .find(|path| self.compiled.texts.snippets.contains_key(path))
+            .map(|path| format!("{SNIPPETS}{path}"))
     }
 
     /// Any text by the name that errors give it.
     fn source(&self, name: &str) -> Option<&Arc<Template>> {
-        match name.strip_prefix(SNIPPETS) {
-            Some(path) => self.assets.snippets.get(path),
-            None => self.assets.templates.get(name),
-        }
+        self.compiled.texts.source(name)
     }
 
     /// Renders the template `name`, on what fuel is left.
@@ -185,26 +206,24 @@ impl Write for Bounded {
 pub fn answer_file(answer: &AnswerFile, world: &World) -> Result<String, TemplateError> {
     let variables = variables(answer, world);
     let name = &answer.template.value;
-    let shared = Arc::new(Shared {
-        assets: (*world.assets).clone(),
-        layers: layers(&answer.resolved),
-        context: context(&variables),
-        fuel: AtomicU64::new(FUEL),
-        depth: AtomicUsize::new(0),
-    });
     let fail = |kind| TemplateError {
         template: name.clone(),
         line: 0,
         kind,
     };
+    let compiled = compiled(&world.assets).ok_or_else(|| fail(ErrorKind::Syntax))?;
+    let shared = Arc::new(Shared {
+        compiled: Arc::clone(&compiled),
+        layers: layers(&answer.resolved),
+        context: context(&variables),
+        fuel: AtomicU64::new(FUEL),
+        depth: AtomicUsize::new(0),
+    });
     if shared.source(name).is_none() {
         return Err(fail(ErrorKind::Missing));
     }
-    let Some(env) = environment(&shared) else {
-        return Err(fail(ErrorKind::Syntax));
-    };
     let rendered = shared
-        .render(&env, name)
+        .render(&environment(&shared), name)
         .map_err(|error| explain(&error, name, &shared, &variables))?;
     let replaced = replace_marks(&rendered, &variables);
     if replaced.len() > LONGEST {
@@ -236,13 +255,30 @@ fn context(variables: &[Variable]) -> Value {
     Value::from(Serde(map))
 }
 
-fn environment(shared: &Arc<Shared>) -> Option<Environment<'static>> {
+/// The templates of `assets`, compiled now if nobody did so before. None is never seen: the syntax below is one that minijinja knows.
+fn compiled(assets: &Assets) -> Option<Arc<Compiled>> {
+    let kept = assets.compiled.get_or_make(|| compile(assets))?;
+    let of_these = |compiled: &Compiled| {
+        compiled.texts.templates.ptr_eq(&assets.templates) && compiled.texts.snippets.ptr_eq(&assets.snippets)
+    };
+    match &*kept {
+        Some(compiled) if of_these(compiled) => Some(Arc::clone(compiled)),
+        // A copy whose texts were changed by hand, as a preview of an edit does.
+        _ => compile(assets),
+    }
+}
+
+fn compile(assets: &Assets) -> Option<Arc<Compiled>> {
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
         .keep_trailing_newline(true)
         .build()
         .ok()?;
+    let texts = Texts {
+        templates: assets.templates.clone(),
+        snippets: assets.snippets.clone(),
+    };
     let mut env = Environment::new();
     env.set_debug(false);
     env.set_syntax(syntax);
@@ -252,23 +288,35 @@ fn environment(shared: &Arc<Shared>) -> Option<Environment<'static>> {
     env.set_unknown_method_callback(methods::call);
     encode::add_filters(&mut env);
     sized::add_filters(&mut env);
-    let sources = Arc::clone(shared);
-    env.set_loader(move |name| {
-        let found = sources.source(name).or_else(|| {
-            // {% include 'x' %} finds a snippet as snippet('x') does.
-            let path = sources.snippet(name)?;
-            sources.assets.snippets.get(&path)
-        });
-        Ok(found.map(|template| template.text.to_string()))
+    let sources = texts.clone();
+    env.set_loader(move |name| Ok(sources.source(name).map(|template| template.text.to_string())));
+    // One that does not compile says so when it is rendered. Those of single objects can be as many as the machines: each as it is asked for.
+    for name in texts.templates.keys() {
+        let _ = env.get_template(name);
+    }
+    for path in texts.snippets.keys().filter(|path| !path.starts_with("per_")) {
+        let _ = env.get_template(&format!("{SNIPPETS}{path}"));
+    }
+    Some(Arc::new(Compiled { texts, env }))
+}
+
+/// The compiled texts as one rendering sees them: the snippets of its own objects first.
+fn environment(shared: &Arc<Shared>) -> Environment<'static> {
+    let mut env = shared.compiled.env.clone();
+    let names = Arc::clone(shared);
+    // {% include 'x' %} finds a snippet as snippet('x') does.
+    env.set_path_join_callback(move |name, _| match names.source(name) {
+        Some(_) => name.into(),
+        None => names.snippet(name).map_or_else(|| name.into(), Into::into),
     });
     let snippets = Arc::clone(shared);
     env.add_function("snippet", move |state: &mut State<'_, '_>, name: String| {
-        let Some(path) = snippets.snippet(&name) else {
+        let Some(name) = snippets.snippet(&name) else {
             return Err(Error::new(minijinja::ErrorKind::TemplateNotFound, name));
         };
-        snippets.render(state.env(), &format!("{SNIPPETS}{path}"))
+        snippets.render(state.env(), &name)
     });
-    Some(env)
+    env
 }
 
 /// Replaces `@@name@@` by the variable's text, as Cobbler does after rendering. Unknown names stay; what was put in is not looked at again.
@@ -319,11 +367,8 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
         next = cause.source();
     }
     let name = innermost.name().or_else(|| error.name()).unwrap_or(template);
-    // An included snippet is known there by its bare name.
-    let path = shared.source(name).is_none().then(|| shared.snippet(name)).flatten();
-    let name = path.map_or_else(|| name.to_owned(), |path| format!("{SNIPPETS}{path}"));
     let line = innermost.line().or_else(|| error.line()).unwrap_or(0);
-    let text = shared.source(&name).map_or("", |template| &template.text);
+    let text = shared.source(name).map_or("", |template| &template.text);
     let spelled = innermost
         .range()
         .map(|range| whole_of(text, range))
@@ -353,7 +398,7 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
         _ => ErrorKind::Value,
     };
     TemplateError {
-        template: name,
+        template: name.to_owned(),
         line,
         kind,
     }

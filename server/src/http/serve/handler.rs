@@ -13,7 +13,7 @@ use crate::http::head::Head;
 use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
 use crate::install::{State, Token, state};
-use crate::model::Mac;
+use crate::model::{Binding, Mac};
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -105,7 +105,9 @@ pub(super) async fn handle(
     let sighted = installs.sightings.get(&peer);
     let known = sighted.is_some_and(|seen| seen.is_fresh(world.now)) || installs.holders.contains_key(&peer);
     let ours = matches!(asked, Route::Boot { .. }) && served;
-    let neighbour = if ours && (asked.judges_address() || !known) {
+    // The kernel gives the whole table as text: read where it judges, or where nothing else says whose the address is.
+    let judges = asked.judges_address() && world.config.binding_of(peer) == Binding::Neighbour;
+    let neighbour = if ours && (judges || !known) {
         shared.worlds.neighbour(peer)
     } else {
         None
