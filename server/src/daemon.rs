@@ -201,10 +201,12 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         networks: networks.clone(),
     })?
     .counting(metrics.tftp_transfers.clone());
-    let mut listen = vec![SocketAddr::from((any, config.http_port))];
-    listen.extend(config.metrics_listen);
+    let listen = vec![SocketAddr::from((any, config.http_port))];
     let http = http::serve::Server::bind(
-        http::serve::Options::new(listen, networks),
+        http::serve::Options {
+            metrics_listen: config.metrics_listen,
+            ..http::serve::Options::new(listen, networks)
+        },
         http::serve::Ports {
             worlds: worlds.clone(),
             effects: state.clone(),

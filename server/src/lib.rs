@@ -21,7 +21,8 @@
 //!
 //! HTTP/1.1 is spoken by [`http`] itself, not by a framework: the kernel sends files from the page cache to the socket (sendfile), which
 //! hyper has no way to do and which nginx, measured beside it, was up to half as fast again by; and what cannot be framed in one way only
-//! is refused there at once.
+//! is refused there at once. The page of numbers on
+//! `metrics_listen`, which serves people and no machine, is axum's.
 //!
 //! # To see the boot
 //!

@@ -7,6 +7,7 @@ use cordwainer::install::{ArmId, Input, ServerKey, Stage, Token, TokenKind};
 use cordwainer::inventory::Row;
 use cordwainer::model::Inherit;
 use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -449,4 +450,36 @@ fn the_boot_script_of_an_armed_machine_is_a_claim_that_must_be_durable() {
     );
     lab.record
         .wait(|what| matches!(what, What::Script { gives, .. } if gives == "install lab"));
+}
+
+#[test]
+fn the_address_of_the_numbers_gives_them_and_nothing_that_boots() {
+    let mut lab = Lab::with(|options| options.metrics_listen = Some("127.0.0.1:0".parse().unwrap()));
+    let numbers = lab.numbers.unwrap();
+    let page = curl_text(&[&format!("http://{numbers}/metrics")]);
+    assert!(page.contains("cordwainer_"), "{page}");
+    assert!(page.ends_with("# EOF\n"), "{page}");
+    assert_eq!(curl_text(&[&format!("http://{numbers}/healthz")]), "ok\n");
+    lab.record.on_link.store(true, Ordering::SeqCst);
+    for path in [
+        "",
+        "d/lab/boot/vmlinuz",
+        &format!("i/{}/answer.cfg", lab.install.reveal()),
+    ] {
+        assert!(
+            !curl_text(&["-o", "/dev/null", "-w", "%{http_code}", &lab.url(path)]).starts_with("404"),
+            "{path}"
+        );
+        let code = curl_text(&[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &format!("http://{numbers}/{path}"),
+        ]);
+        assert_eq!(code, "404", "{path}");
+    }
+    lab.ask_to_stop();
+    lab.finish();
+    assert!(TcpStream::connect(numbers).is_err());
 }

@@ -100,6 +100,8 @@ pub struct Lab {
     pub dir: tempfile::TempDir,
     pub record: Arc<Record>,
     pub address: SocketAddr,
+    /// Where the numbers alone are served, if asked for.
+    pub numbers: Option<SocketAddr>,
     pub install: Token,
     pub report: Token,
     stop: watch::Sender<bool>,
@@ -286,12 +288,14 @@ impl Lab {
             Server::bind(options, ports).unwrap()
         };
         let address = server.local_addr().unwrap();
+        let numbers = server.metrics_addr();
         let (stop, asked) = watch::channel(false);
         let running = std::thread::spawn(move || runtime.block_on(server.run(asked)));
         Self {
             dir,
             record,
             address,
+            numbers,
             install,
             report,
             stop,

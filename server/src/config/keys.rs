@@ -162,7 +162,7 @@ keys! {
     Http "port", "a port number from 0 to 65535 (0: any free one)", "80",
         "TCP port for machines.";
     Http "metrics_listen", "an address and port like \"127.0.0.1:9090\"", "none",
-        "A further address for /metrics and /healthz.";
+        "A further address for /metrics and /healthz, and nothing else.";
 
     Tftp "port", "a port number from 0 to 65535 (0: any free one)", "69",
         "UDP port. Firmware knows no other than 69.";

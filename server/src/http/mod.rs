@@ -13,4 +13,7 @@ pub mod serve;
 
 pub use respond::{Body, FileRef, HttpRequest, Reply, Role, Source, Who, respond};
 pub use route::{Method, Route};
+/// The content type of `/metrics`.
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 pub use serve::{BindError, Options, Patience, Ports, Server};

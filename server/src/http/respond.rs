@@ -226,7 +226,7 @@ pub fn respond(world: &World, request: &HttpRequest<'_>) -> Reply {
         Route::Front => return front(world, nobody),
         Route::Metrics => {
             let mut reply = Reply::text(nobody, 200, "").fresh();
-            reply.content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            reply.content_type = super::METRICS_TYPE;
             reply.body = Body::Metrics;
             return reply;
         }

@@ -3,16 +3,16 @@
 
 use super::Shared;
 use super::file::{Opened, Part, open_source};
+use super::numbers;
 use super::transfer::Transfer;
 use crate::boot::{Effect, When, World, still_stands};
 use crate::distro::tree::TreeFile;
 use crate::event::What;
-use crate::event::metrics::Standing;
 use crate::http::guesses::{self, Verdict};
 use crate::http::head::Head;
 use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
-use crate::install::{State, Token, state};
+use crate::install::Token;
 use crate::model::{Binding, Mac};
 use nix::errno::Errno;
 use std::io;
@@ -214,7 +214,7 @@ async fn finish(shared: &Arc<Shared>, head: &Head, world: &World, mut reply: Rep
     let file = match &reply.body {
         Body::Text(_) => None,
         Body::Metrics => {
-            reply.body = Body::Text(shared.metrics.page(&standing(world)));
+            reply.body = Body::Text(shared.metrics.page(&numbers::standing(world)));
             None
         }
         Body::File(file) => {
@@ -250,34 +250,6 @@ async fn finish(shared: &Arc<Shared>, head: &Head, world: &World, mut reply: Rep
             };
             send_file(shared, method, reply, file, started)
         }
-    }
-}
-
-/// Where all machines stand, for `/metrics`.
-fn standing(world: &World) -> Standing {
-    let all = [
-        State::Armed,
-        State::Claimed,
-        State::Installing,
-        State::Installed,
-        State::Failed,
-        State::Held,
-    ];
-    let mut machines = all.map(|state| (state.as_str(), 0_u64));
-    let seen = world.installs.by_system.keys();
-    let armed = world.inventory.arms().map(|arm| &arm.system);
-    let names: std::collections::BTreeSet<_> = seen.chain(armed).collect();
-    for name in names {
-        let arm = world.inventory.arm(name.as_str()).map(|arm| &**arm);
-        let installation = world.installs.by_system.get(name).map(|seen| &**seen);
-        let now = state(arm, installation, world.now);
-        if let Some((_, count)) = machines.iter_mut().find(|(word, _)| *word == now.as_str()) {
-            *count = count.saturating_add(1);
-        }
-    }
-    Standing {
-        machines: machines.to_vec(),
-        leases: u64::try_from(world.installs.holders.len()).unwrap_or(u64::MAX),
     }
 }
 

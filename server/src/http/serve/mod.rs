@@ -1,7 +1,7 @@
 //! Moves the bytes of HTTP: connections, deadlines, files. What is answered is decided by [`super::respond()`].
 //!
-//! HTTP/1.1 is spoken here without a framework: what goes out are files, and the kernel sends those straight from the page cache, which
-//! no framework lets it. Never a close that the client did not ask for, unless it is sent away.
+//! HTTP/1.1 is spoken to machines without a framework: what goes out are files, and the kernel sends those straight from the page cache,
+//! which no framework lets it. Never a close that the client did not ask for, unless it is sent away.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the shell of HTTP: it opens files, reads clocks and starts a task per connection"
@@ -10,6 +10,7 @@
 mod connection;
 mod file;
 mod handler;
+mod numbers;
 mod seats;
 mod transfer;
 
@@ -38,6 +39,8 @@ const TURNED_AWAY: usize = 64;
 pub struct Options {
     /// Addresses and ports; port 0 takes any free one.
     pub listen: Vec<SocketAddr>,
+    /// A further address for `/metrics` and `/healthz` alone.
+    pub metrics_listen: Option<SocketAddr>,
     /// Networks whose machines are served; empty means all. Reports, `/metrics` and `/healthz` are taken from everywhere.
     pub served: Vec<Ipv4Net>,
     /// Connections of one address at a time.
@@ -56,6 +59,7 @@ impl Options {
     pub const fn new(listen: Vec<SocketAddr>, served: Vec<Ipv4Net>) -> Self {
         Self {
             listen,
+            metrics_listen: None,
             served,
             per_address: 64,
             connections: 8192,
@@ -144,6 +148,7 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<(TcpListener, SocketAddr)>,
+    numbers: Option<(TcpListener, SocketAddr)>,
     shared: Arc<Shared>,
 }
 
@@ -158,6 +163,10 @@ impl Server {
             let bound = listen(*address).map_err(|error| BindError::new(*address, error))?;
             listeners.push(bound);
         }
+        let numbers = match options.metrics_listen {
+            Some(address) => Some(listen(address).map_err(|error| BindError::new(address, error))?),
+            None => None,
+        };
         let shared = Shared {
             options,
             worlds: ports.worlds,
@@ -171,6 +180,7 @@ impl Server {
         };
         Ok(Self {
             listeners,
+            numbers,
             shared: Arc::new(shared),
         })
     }
@@ -186,11 +196,24 @@ impl Server {
         self.local_addrs().next()
     }
 
+    /// The address of the numbers alone, if one was asked for.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.numbers.as_ref().map(|(_, address)| *address)
+    }
+
     /// Serves until `shutdown` is true (or its sender is gone), then lets transfers end for the grace of the options.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
         for (listener, _) in self.listeners {
             tasks.spawn(accept(listener, self.shared.clone(), shutdown.clone()));
+        }
+        if let Some((listener, _)) = self.numbers {
+            let watched = numbers::Watched {
+                worlds: self.shared.worlds.clone(),
+                metrics: self.shared.metrics.clone(),
+            };
+            tasks.spawn(numbers::run(listener, watched, shutdown.clone()));
         }
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
