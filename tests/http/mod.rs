@@ -142,6 +142,7 @@ fn world(root: &Path) -> World {
         proxy: Inherit::default(),
         boot_loaders: Inherit::default(),
         enable_menu: Inherit::default(),
+        virt: cordwainer::model::Virt::default(),
         comment: String::new(),
         owners: vec![],
     })));
@@ -163,6 +164,7 @@ fn world(root: &Path) -> World {
         name_servers_search: Inherit::default(),
         proxy: Inherit::default(),
         boot_loaders: Inherit::default(),
+        virt: cordwainer::model::Virt::default(),
         status: String::new(),
         comment: String::new(),
         owners: vec![],

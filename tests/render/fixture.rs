@@ -296,6 +296,7 @@ pub fn answer(family: Family, interface: &str, meta: &str) -> AnswerFile {
             proxy: None,
             boot_loaders: None,
             enable_menu: true,
+            virt: cordwainer::model::VirtWish::default(),
         },
         file: "answer".into(),
         template: Sourced {

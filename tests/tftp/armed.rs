@@ -68,6 +68,7 @@ fn armed(mut world: World) -> World {
         proxy: Inherit::Inherit,
         boot_loaders: Inherit::Inherit,
         enable_menu: Inherit::Inherit,
+        virt: cordwainer::model::Virt::default(),
         comment: String::new(),
         owners: Vec::new(),
     })));
@@ -89,6 +90,7 @@ fn armed(mut world: World) -> World {
         name_servers_search: Inherit::Inherit,
         proxy: Inherit::Inherit,
         boot_loaders: Inherit::Inherit,
+        virt: cordwainer::model::Virt::default(),
         status: String::new(),
         comment: String::new(),
         owners: Vec::new(),

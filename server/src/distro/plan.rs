@@ -110,6 +110,7 @@ pub fn plan(
         proxy: Inherit::Inherit,
         boot_loaders: Inherit::Inherit,
         enable_menu: Inherit::Inherit,
+        virt: crate::model::Virt::default(),
         comment: String::new(),
         owners: Vec::new(),
     });

@@ -77,6 +77,16 @@ macro_rules! fields {
             },
         }
     };
+    (@access $object:ty, own, ($group:ident . $field:ident), $check:expr) => {
+        Access {
+            show: |object: &$object, _| object.$group.$field.show(),
+            read: |object: &mut $object, _, text, in_place| {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(text)?;
+                object.$group.$field.read(text, in_place)
+            },
+        }
+    };
     (@access $object:ty, interface, $field:ident, $check:expr) => {
         Access {
             show: |object: &$object, name| {
@@ -141,6 +151,15 @@ fields! { PROFILE_DOCS PROFILE Profile {
     "proxy" own Text "Proxy URL of the installer" => proxy checked value::proxy;
     "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; the first that fits" => boot_loaders checked value::loaders;
     "enable_menu" own Flag "Show it in the boot menu" => enable_menu;
+    "virt_type" own Text "Kind of guest: kvm, qemu, xenpv or xenfv" => (virt.kind) checked value::virt_type;
+    "virt_ram" own Text "Memory of a guest in MiB" => (virt.ram) checked value::memory;
+    "virt_cpus" own Text "Processors of a guest" => (virt.cpus) checked value::cpus;
+    "virt_file_size" own List "Sizes of a guest's disks in GiB" => (virt.file_size) checked value::sizes;
+    "virt_disk_driver" own Text "Format of a guest's disks: qcow2 or raw" => (virt.disk_driver) checked value::disk_driver;
+    "virt_path" own Text "Where a guest's disks are made: a storage pool or its folder" => (virt.path);
+    "virt_bridge" own Text "Bridge of the hypervisor that a guest is tied to" => (virt.bridge) checked value::device;
+    "virt_auto_boot" own Flag "Start an installed guest with its host" => (virt.auto_boot);
+    "virt_pxe_boot" own Flag "Install a guest over PXE" => (virt.pxe_boot);
     "comment" own Text "Free text" => comment;
     "owners" own List "Free words" => owners;
 }}
@@ -157,6 +176,14 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "name_servers_search" ["nameservers_search"] own List "Search domains" => name_servers_search checked value::domains;
     "proxy" own Text "Proxy URL of the installer" => proxy checked value::proxy;
     "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; the first that fits" => boot_loaders checked value::loaders;
+    "virt_type" own Text "Kind of guest: kvm, qemu, xenpv or xenfv" => (virt.kind) checked value::virt_type;
+    "virt_ram" own Text "Memory of a guest in MiB" => (virt.ram) checked value::memory;
+    "virt_cpus" own Text "Processors of a guest" => (virt.cpus) checked value::cpus;
+    "virt_file_size" own List "Sizes of a guest's disks in GiB" => (virt.file_size) checked value::sizes;
+    "virt_disk_driver" own Text "Format of a guest's disks: qcow2 or raw" => (virt.disk_driver) checked value::disk_driver;
+    "virt_path" own Text "Where a guest's disks are made: a storage pool or its folder" => (virt.path);
+    "virt_auto_boot" own Flag "Start an installed guest with its host" => (virt.auto_boot);
+    "virt_pxe_boot" own Flag "Install a guest over PXE" => (virt.pxe_boot);
     "status" own Text "production, testing or another word" => status;
     "comment" own Text "Free text" => comment;
     "owners" own List "Free words" => owners;
@@ -169,6 +196,7 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "if_gateway" ["ifgateway"] interface Text "Router of this interface" => if_gateway;
     "static" ["is_static"] interface Flag "The installed system keeps the address without DHCP" => is_static;
     "dns_name" ["dnsname"] interface Text "Name of this interface in DNS" => dns_name;
+    "virt_bridge" interface Text "Bridge of the hypervisor that a guest is tied to with it" => virt_bridge checked value::device;
     "client_id" interface Text "DHCP client identifier (option 61), text or 0x..: the address goes to it where its MAC is on no record" => client_id;
     "relay_circuit_id" interface Text "Port of a relay (option 82.1), text or 0x..: the address goes to who is there, where nothing else is known" => relay_circuit_id;
     "relay_remote_id" interface Text "The relay or switch of that port (option 82.2), text or 0x..: alone, or together with the port" => relay_remote_id;
@@ -487,6 +515,7 @@ pub(super) fn empty_profile(name: Name, parent: Parent) -> Profile {
         proxy: Inherit::Inherit,
         boot_loaders: Inherit::Inherit,
         enable_menu: Inherit::Inherit,
+        virt: crate::model::Virt::default(),
         comment: String::new(),
         owners: Vec::new(),
     }

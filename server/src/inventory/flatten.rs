@@ -56,6 +56,17 @@ pub fn flatten(resolved: &Resolved) -> Vec<(String, String)> {
     put("proxy", text(resolved.proxy.as_ref().map(|found| &found.value)));
     put("boot_loaders", joined(resolved.boot_loaders.as_ref()));
     put("enable_menu", resolved.enable_menu.to_string());
+    let virt = &resolved.virt;
+    put("virt_type", text(virt.kind.as_ref()));
+    put("virt_ram", text(virt.ram.as_ref()));
+    put("virt_cpus", text(virt.cpus.as_ref()));
+    let sizes = virt.file_size.iter().flatten().map(u32::to_string);
+    put("virt_file_size", sizes.collect::<Vec<_>>().join(","));
+    put("virt_disk_driver", text(virt.disk_driver.as_ref()));
+    put("virt_path", text(virt.path.as_ref()));
+    put("virt_bridge", text(virt.bridge.as_ref()));
+    put("virt_auto_boot", text(virt.auto_boot.as_ref()));
+    put("virt_pxe_boot", text(virt.pxe_boot.as_ref()));
     if let Some(system) = &resolved.system {
         for (name, interface) in &system.interfaces {
             let mut of = |field: &str, value: String| put(&interface_variable(field, name), value);
@@ -65,6 +76,7 @@ pub fn flatten(resolved: &Resolved) -> Vec<(String, String)> {
             of("if_gateway", text(interface.if_gateway.as_ref()));
             of("static", interface.is_static.to_string());
             of("dns_name", text(interface.dns_name.as_ref()));
+            of("virt_bridge", text(interface.virt_bridge.as_ref()));
             of("client_id", text(interface.client_id.as_ref()));
             of("relay_circuit_id", text(interface.relay_circuit_id.as_ref()));
             of("relay_remote_id", text(interface.relay_remote_id.as_ref()));

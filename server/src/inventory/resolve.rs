@@ -1,7 +1,7 @@
 //! Inheritance: settings < signature < distro < profile < sub-profile < system, each value with the layer that it came from.
 
 use super::Inventory;
-use crate::model::{Dict, DictValue, Distro, Inherit, Kind, Name, Parent, Profile, System};
+use crate::model::{Dict, DictValue, Distro, Inherit, Kind, Name, Parent, Profile, System, VirtWish};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -100,6 +100,8 @@ pub struct Resolved {
     pub boot_loaders: Option<Sourced<Vec<String>>>,
     /// In the menu.
     pub enable_menu: bool,
+    /// What it gets as a guest.
+    pub virt: VirtWish,
 }
 
 /// An object whose ancestors are not all there.
@@ -195,6 +197,37 @@ impl Nearest<'_> {
     }
 }
 
+impl Nearest<'_> {
+    /// The virt_* fields, each from the nearest that has one. An empty text is one, and means that nothing is wished.
+    fn virt(&self) -> VirtWish {
+        let text = |field: fn(&crate::model::Virt) -> &Inherit<String>| {
+            self.virt_field(field).filter(|found| !found.is_empty())
+        };
+        VirtWish {
+            kind: text(|virt| &virt.kind),
+            ram: self.virt_field(|virt| &virt.ram),
+            cpus: self.virt_field(|virt| &virt.cpus),
+            file_size: self
+                .virt_field(|virt| &virt.file_size)
+                .filter(|found: &Vec<u32>| !found.is_empty()),
+            disk_driver: text(|virt| &virt.disk_driver),
+            path: text(|virt| &virt.path),
+            bridge: text(|virt| &virt.bridge),
+            auto_boot: self.virt_field(|virt| &virt.auto_boot),
+            pxe_boot: self.virt_field(|virt| &virt.pxe_boot),
+        }
+    }
+
+    fn virt_field<T: Clone>(&self, field: fn(&crate::model::Virt) -> &Inherit<T>) -> Option<T> {
+        let of_system = self.system.iter().map(|system| &system.virt);
+        let of_profiles = self.profiles.iter().map(|profile| &profile.virt);
+        of_system
+            .chain(of_profiles)
+            .find_map(|virt| field(virt).own())
+            .cloned()
+    }
+}
+
 /// What the root gives when it gives anything.
 fn rooted<T>(value: T, layer: Layer, is_empty: bool) -> Option<Sourced<T>> {
     (!is_empty).then_some(Sourced { value, layer })
@@ -275,6 +308,7 @@ fn resolve(inventory: &Inventory, profile: &str, system: Option<&Arc<System>>) -
             .iter()
             .find_map(|profile| profile.enable_menu.own().copied())
             .unwrap_or(true),
+        virt: nearest.virt(),
         system: system.cloned(),
         profiles,
         distro,

@@ -16,6 +16,7 @@ mod secret;
 mod subnet;
 mod time;
 mod version;
+mod virt;
 
 pub use arch::{Arch, ArchCode, BadArch, BadFirmware, Firmware};
 pub use arm::{Arm, ArmId, State, base32};
@@ -32,3 +33,4 @@ pub use secret::Secret;
 pub use subnet::{Advertise, BadPool, Binding, Pool, RelayAddress, Subnet};
 pub use time::{BadSpan, Span, Timestamp};
 pub use version::{check_version_rule, version_holds, version_numbers};
+pub use virt::{Virt, VirtWish};

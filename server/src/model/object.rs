@@ -2,7 +2,7 @@
 //!
 //! They hold what the admin wrote, not what it resolves to; inheritance is `inventory`'s.
 
-use super::{Arch, Dict, Hostname, Inherit, Mac, Name, Octets, RelayPort};
+use super::{Arch, Dict, Hostname, Inherit, Mac, Name, Octets, RelayPort, Virt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,6 +149,9 @@ pub struct Profile {
     /// True when the profile appears in the boot menu.
     #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
     pub enable_menu: Inherit<bool>,
+    /// What a guest of it gets.
+    #[serde(default, skip_serializing_if = "Virt::is_empty")]
+    pub virt: Virt,
     /// Free text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
@@ -179,6 +182,9 @@ pub struct Interface {
     /// Name of this interface in DNS; unique over all systems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_name: Option<Hostname>,
+    /// Bridge of the hypervisor that a guest is tied to with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virt_bridge: Option<String>,
     /// Option 61 of the machine, by which its address is found where its MAC is on no record; unique over all systems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Octets>,
@@ -242,6 +248,9 @@ pub struct System {
     /// Loaders to use, first that fits.
     #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
     pub boot_loaders: Inherit<Vec<String>>,
+    /// What it gets as a guest.
+    #[serde(default, skip_serializing_if = "Virt::is_empty")]
+    pub virt: Virt,
     /// Cobbler's `status`: production, testing, ... Free text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub status: String,

@@ -66,6 +66,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         proxy: crate::model::Inherit::Inherit,
         boot_loaders: crate::model::Inherit::Inherit,
         enable_menu: crate::model::Inherit::Inherit,
+        virt: crate::model::Virt::default(),
         comment: String::new(),
         owners: vec![],
     })));
@@ -87,6 +88,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         name_servers_search: crate::model::Inherit::Inherit,
         proxy: crate::model::Inherit::Inherit,
         boot_loaders: crate::model::Inherit::Inherit,
+        virt: crate::model::Virt::default(),
         status: String::new(),
         comment: String::new(),
         owners: vec![],
