@@ -17,7 +17,7 @@
 //! What is true comes from four places: [`config`] (the file), [`inventory`] (objects and armings, edited in one place,
 //! [`inventory::edit`]), [`install`] (installations as a state machine) and [`assets`] (what lies on the disk). [`distro`] recognises
 //! trees and imports them. [`store`] keeps inventory.db and live.db; one state task owns leases and installations, and an ACK leaves
-//! only after its lease is on disk. [`event`] says what happened. [`cli`] is what admins type; [`daemon`] wires it all.
+//! only after its lease is on disk. [`guest`] makes machines of libvirt. [`event`] says what happened. [`cli`] is what admins type; [`daemon`] wires it all.
 //!
 //! HTTP/1.1 is spoken by [`http`] itself, not by a framework: the kernel sends files from the page cache to the socket (sendfile), which
 //! hyper has no way to do and which nginx, measured beside it, was up to half as fast again by; and what cannot be framed in one way only
@@ -47,6 +47,7 @@ pub mod daemon;
 pub mod dhcp;
 pub mod distro;
 pub mod event;
+pub mod guest;
 pub mod http;
 pub mod install;
 pub mod inventory;

@@ -69,6 +69,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("tftp", protocol.clone()),
         ("http", protocol),
         ("distro", vec!["model", "event"]),
+        ("guest", vec!["model", "event"]),
     ])
 }
 

@@ -221,10 +221,7 @@ impl Nearest<'_> {
     fn virt_field<T: Clone>(&self, field: fn(&crate::model::Virt) -> &Inherit<T>) -> Option<T> {
         let of_system = self.system.iter().map(|system| &system.virt);
         let of_profiles = self.profiles.iter().map(|profile| &profile.virt);
-        of_system
-            .chain(of_profiles)
-            .find_map(|virt| field(virt).own())
-            .cloned()
+        of_system.chain(of_profiles).find_map(|virt| field(virt).own()).cloned()
     }
 }
 

@@ -177,8 +177,7 @@ impl Item for u32 {
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        text.parse()
-            .map_err(|_| format!("`{}` is no whole number", cut(text)))
+        text.parse().map_err(|_| format!("`{}` is no whole number", cut(text)))
     }
 }
 
@@ -383,7 +382,10 @@ pub(super) fn virt_type(text: &str) -> Result<(), String> {
         "" | Inherit::<()>::MARK | "auto" | "kvm" | "qemu" | "xenpv" | "xenfv" | "vmware" | "vmwarew" | "openvz" => {
             Ok(())
         }
-        _ => Err(format!("`{}` is no kind of guest; write kvm, qemu, xenpv or xenfv", cut(text))),
+        _ => Err(format!(
+            "`{}` is no kind of guest; write kvm, qemu, xenpv or xenfv",
+            cut(text)
+        )),
     }
 }
 
@@ -402,17 +404,29 @@ fn numbers(text: &str, fits: impl Fn(u32) -> bool, expected: &str) -> Result<(),
 
 /// Memory of a guest.
 pub(super) fn memory(text: &str) -> Result<(), String> {
-    numbers(text, |number| (32..=16_777_216).contains(&number), "a size of memory; write MiB, like 2048")
+    numbers(
+        text,
+        |number| (32..=16_777_216).contains(&number),
+        "a size of memory; write MiB, like 2048",
+    )
 }
 
 /// Processors of a guest.
 pub(super) fn cpus(text: &str) -> Result<(), String> {
-    numbers(text, |number| (1..=1024).contains(&number), "a number of processors; write 1 to 1024")
+    numbers(
+        text,
+        |number| (1..=1024).contains(&number),
+        "a number of processors; write 1 to 1024",
+    )
 }
 
 /// Sizes of a guest's disks.
 pub(super) fn sizes(text: &str) -> Result<(), String> {
-    numbers(text, |number| (1..=65_536).contains(&number), "a size of a disk; write GiB, like 20 or 20,100")
+    numbers(
+        text,
+        |number| (1..=65_536).contains(&number),
+        "a size of a disk; write GiB, like 20 or 20,100",
+    )
 }
 
 /// The format of a guest's disks.
