@@ -17,7 +17,7 @@ pub struct Element {
     /// Attributes in order.
     pub attributes: Vec<(String, String)>,
     /// Elements inside, in order.
-    pub children: Vec<Element>,
+    pub children: Vec<Self>,
     /// Text inside; blanks around it are not kept.
     pub text: String,
 }

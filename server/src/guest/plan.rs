@@ -383,7 +383,7 @@ fn method(options: &Options, virt: &VirtWish) -> Result<Method, Refused> {
 }
 
 fn arch(options: &Options, host: Option<&Host>) -> Result<Arch, Refused> {
-    let arch = options.arch.or(host.map(|host| host.arch)).unwrap_or(Arch::X86_64);
+    let arch = options.arch.or_else(|| host.map(|host| host.arch)).unwrap_or(Arch::X86_64);
     match arch {
         Arch::X86_64 | Arch::I386 | Arch::Aarch64 => Ok(arch),
         Arch::Ppc64le | Arch::S390x => Err(Refused::Arch(arch)),
