@@ -5,7 +5,8 @@
 //! typed values that one writer escapes.
 
 use super::element::Element;
-use super::metadata::{Metadata, Phase};
+use super::flow::Job;
+use super::metadata::Metadata;
 use super::spec::{
     Accel, Boot, Bus, Disk, Firmware, Format, Graphics, Medium, Method, Nic, NicModel, NicSource, Order, Origin, Spec,
 };
@@ -16,16 +17,16 @@ use crate::model::Arch;
 ///
 /// # Errors
 /// [`BadEdit`] where an edit of the spec finds no place in it.
-pub fn installing(spec: &Spec, boot: &Boot) -> Result<String, BadEdit> {
-    with_edits(domain(spec, Some(boot), &Metadata::new(spec, Phase::Installing)), spec)
+pub fn installing(spec: &Spec, boot: &Boot, state: &Job) -> Result<String, BadEdit> {
+    with_edits(domain(spec, Some(boot), state), spec)
 }
 
-/// The configuration of every later boot, whatever the metadata says of the present one: it is defined before the first.
+/// The configuration of every later boot; it is defined before the first.
 ///
 /// # Errors
 /// [`BadEdit`] where an edit of the spec finds no place in it.
-pub fn finished(spec: &Spec, phase: Phase) -> Result<String, BadEdit> {
-    with_edits(domain(spec, None, &Metadata::new(spec, phase)), spec)
+pub fn finished(spec: &Spec, state: &Job) -> Result<String, BadEdit> {
+    with_edits(domain(spec, None, state), spec)
 }
 
 fn with_edits(mut domain: Element, spec: &Spec) -> Result<String, BadEdit> {
@@ -46,7 +47,7 @@ fn is_pv(spec: &Spec) -> bool {
 }
 
 /// `boot` is what the first boot needs; none for all others.
-fn domain(spec: &Spec, boot: Option<&Boot>, metadata: &Metadata) -> Element {
+fn domain(spec: &Spec, boot: Option<&Boot>, state: &Job) -> Element {
     let kind = match spec.accel {
         Accel::Kvm => "kvm",
         Accel::Tcg => "qemu",
@@ -58,7 +59,7 @@ fn domain(spec: &Spec, boot: Option<&Boot>, metadata: &Metadata) -> Element {
         .with("type", kind)
         .child(leaf("name", &spec.name))
         .child(leaf("uuid", &spec.uuid))
-        .child(Element::new("metadata").child(metadata.in_domain()))
+        .child(Element::new("metadata").child(Metadata::new(spec.clone(), state.clone()).in_domain()))
         .child(leaf("memory", spec.memory).with("unit", "MiB"))
         .child(leaf("vcpu", spec.vcpus));
     if is_pv(spec) && !first {

@@ -3,11 +3,9 @@
 //! Pure. The element's children have no namespace of their own: libvirt gives ours to the root only when it stores one.
 
 use super::element::{BadXml, Element};
-use super::spec::{Spec, words};
+use super::flow::Job;
+use super::spec::Spec;
 use crate::model::Name;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 
 /// The namespace of our element.
 pub const NAMESPACE: &str = "urn:cordwainer:guest:1";
@@ -15,79 +13,32 @@ pub const NAMESPACE: &str = "urn:cordwainer:guest:1";
 /// The prefix that libvirt's `virDomainSetMetadata` is given with it.
 pub const PREFIX: &str = "cordwainer";
 
-words! {
-    /// How far the guest is, as it is kept.
-    Phase "phase of a guest" {
-        /// Its installer runs, or is about to.
-        Installing "installing",
-        /// Done was reported; it is flipped to its disk at its next stop.
-        Installed "installed",
-        /// It runs from its disk, or did.
-        Finished "finished",
-        /// Its installation failed; disk and serial log are kept.
-        Failed "failed",
-        /// An admin ended its installation.
-        Cancelled "cancelled",
-    }
-}
-
 /// Our element.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
-    /// Names this making of the guest.
-    pub job: String,
-    /// How far it is.
-    pub phase: Phase,
-    /// When that began: seconds since 1970.
-    pub since: u64,
-    /// Reboots of the installer so far.
-    pub reboots: u32,
-    /// Why it failed, or what else is worth a word.
-    pub why: Option<String>,
-    /// The profile that installs it.
-    pub profile: Option<Name>,
-    /// The system of the inventory that it is.
-    pub system: Option<Name>,
-    /// The server that made it.
-    pub owner: String,
-    /// The whole guest, so that it can be made again; none in a domain that was adopted.
-    pub spec: Option<Spec>,
+    /// How the installation stands. Its phase is also an attribute, for people who read the XML.
+    pub state: Job,
+    /// The whole guest, so that it can be made again.
+    pub spec: Spec,
 }
 
 impl Metadata {
-    /// The metadata of a guest that is about to be made.
+    /// The metadata of a guest.
     #[must_use]
-    pub fn new(spec: &Spec, phase: Phase) -> Self {
-        Self {
-            job: spec.job.clone(),
-            phase,
-            since: 0,
-            reboots: 0,
-            why: None,
-            profile: spec.profile.clone(),
-            system: spec.system.clone(),
-            owner: spec.owner.clone(),
-            spec: Some(spec.clone()),
-        }
+    pub const fn new(spec: Spec, state: Job) -> Self {
+        Self { state, spec }
     }
 
     fn element(&self, name: &str) -> Element {
-        let mut element = Element::new(name)
-            .with("job", &self.job)
-            .with("phase", self.phase)
-            .with_some("since", (self.since > 0).then_some(self.since))
-            .with_some("reboots", (self.reboots > 0).then_some(self.reboots))
-            .with_some("profile", self.profile.as_ref())
-            .with_some("system", self.system.as_ref())
-            .with("owner", &self.owner);
-        if let Some(why) = &self.why {
-            element.children.push(Element::new("why").text(clean(why)));
-        }
-        if let Some(spec) = &self.spec {
-            let json = serde_json::to_string(spec).unwrap_or_default();
-            element.children.push(Element::new("spec").text(json));
-        }
-        element
+        let json = |value: Result<String, serde_json::Error>| clean(&value.unwrap_or_default());
+        Element::new(name)
+            .with("job", &self.spec.job)
+            .with("phase", self.state.phase.as_str())
+            .with_some("profile", self.spec.profile.as_ref())
+            .with_some("system", self.spec.system.as_ref())
+            .with("owner", &self.spec.owner)
+            .child(Element::new("state").text(json(serde_json::to_string(&self.state))))
+            .child(Element::new("spec").text(json(serde_json::to_string(&self.spec))))
     }
 
     /// As it stands in a domain's XML, inside `<metadata>`.
@@ -149,28 +100,13 @@ fn ours(metadata: &Element) -> Option<&Element> {
 }
 
 fn read(element: &Element) -> Result<Metadata, BadMetadata> {
-    let missing = |what: &str| BadMetadata::Content(format!("{what} is missing"));
-    let bad = BadMetadata::Content;
-    let name = |what: &str| {
-        let text = element.attribute(what);
-        text.map(str::parse::<Name>)
-            .transpose()
-            .map_err(|error| bad(format!("{what}: {error}")))
+    let text = |what: &str| {
+        let found = element.first(what).map(|element| element.text.as_str());
+        found.ok_or_else(|| BadMetadata::Content(format!("its {what} is missing")))
     };
-    let number = |what: &str| match element.attribute(what) {
-        None => Ok(0),
-        Some(text) => text.parse::<u64>().map_err(|_| bad(format!("{what} is no number"))),
-    };
-    let spec = element.first("spec").map(|spec| serde_json::from_str(&spec.text));
+    let bad = |what: &str, error: serde_json::Error| BadMetadata::Content(format!("its {what}: {error}"));
     Ok(Metadata {
-        job: element.attribute("job").ok_or_else(|| missing("job"))?.to_owned(),
-        phase: Phase::from_str(element.attribute("phase").ok_or_else(|| missing("phase"))?).map_err(bad)?,
-        since: number("since")?,
-        reboots: u32::try_from(number("reboots")?).map_err(|_| bad("reboots is too large".to_owned()))?,
-        why: element.first("why").map(|why| why.text.clone()),
-        profile: name("profile")?,
-        system: name("system")?,
-        owner: element.attribute("owner").unwrap_or_default().to_owned(),
-        spec: spec.transpose().map_err(|error| bad(format!("spec: {error}")))?,
+        state: serde_json::from_str(text("state")?).map_err(|error| bad("state", error))?,
+        spec: serde_json::from_str(text("spec")?).map_err(|error| bad("spec", error))?,
     })
 }

@@ -1,19 +1,20 @@
-//! Guests of libvirt: what is wanted of one, and the XML that says so to libvirt.
+//! Guests of libvirt: domains that install themselves and then boot from their disk.
 //!
 //! [`spec`] holds what a guest is, in plain values that travel over the supervisor's socket and stand in the domain's metadata;
-//! [`mod@plan`] makes one from an admin's options, the profile's virt-* fields and the hypervisor's facts; [`domain_xml`] writes the
-//! two configurations of the two-phase flow; [`metadata`] reads back what was written, so that everything can be rebuilt from
-//! libvirt alone; [`xml_set`] is the escape hatch. Pure but for the files that say so: nothing of the pure half knows libvirt.
+//! [`mod@plan`] makes one from an admin's options, the profile's virt_* fields and the hypervisor's facts; [`domain_xml`] writes the
+//! two configurations of the two-phase flow; [`flow`] decides each of its steps; [`metadata`] reads back what was written, so that
+//! everything can be rebuilt from libvirt alone; [`xml_set`] is the escape hatch. All of these are pure: none knows libvirt.
 
 pub mod domain_xml;
 pub mod element;
+pub mod flow;
 pub mod metadata;
 pub mod plan;
 pub mod spec;
 pub mod wish;
 pub mod xml_set;
 
-pub use metadata::{Metadata, Phase};
+pub use metadata::Metadata;
 pub use plan::{Dhcp, Host, Network, Options, Pool, Refused, mac_of, plan};
 pub use spec::{
     Accel, Backing, Boot, Bus, Disk, Firmware, Format, Graphics, Medium, Method, Nic, NicModel, NicSource, Order,

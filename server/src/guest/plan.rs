@@ -96,8 +96,10 @@ pub struct Options {
     pub arch: Option<Arch>,
     /// Least memory that its installer runs in, MiB.
     pub least_memory: Option<u32>,
-    /// Reboots of its installer before done.
-    pub reboots: Option<u32>,
+    /// Its installer reboots before done.
+    pub reboots_midway: bool,
+    /// This server's address as the guest reaches it.
+    pub server: Option<Ipv4Addr>,
     /// The system's interfaces: hardware address and `virt_bridge`.
     pub interfaces: Vec<(Mac, Option<String>)>,
     /// `--method`.
@@ -365,7 +367,8 @@ pub fn plan(
         serial_log: serial_log(name, &options.connect, pv),
         medium: options.medium.clone().filter(|_| method == Method::Iso),
         reinstall,
-        reboots: options.reboots,
+        reboots_midway: options.reboots_midway,
+        server: options.server,
         edits: options.edits.clone(),
     })
 }
@@ -383,7 +386,10 @@ fn method(options: &Options, virt: &VirtWish) -> Result<Method, Refused> {
 }
 
 fn arch(options: &Options, host: Option<&Host>) -> Result<Arch, Refused> {
-    let arch = options.arch.or_else(|| host.map(|host| host.arch)).unwrap_or(Arch::X86_64);
+    let arch = options
+        .arch
+        .or_else(|| host.map(|host| host.arch))
+        .unwrap_or(Arch::X86_64);
     match arch {
         Arch::X86_64 | Arch::I386 | Arch::Aarch64 => Ok(arch),
         Arch::Ppc64le | Arch::S390x => Err(Refused::Arch(arch)),

@@ -418,9 +418,12 @@ pub struct Spec {
     /// True when its disk held something before: it was installed once, or was cloned.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reinstall: bool,
-    /// Reboots of its installer before done, each of which restarts it from its disk (its distro's signature says so).
+    /// True when its installer reboots before done and goes on from the disk (its distro's signature says so).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reboots_midway: bool,
+    /// This server's address as the guest reaches it: what its installer's command line points back at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reboots: Option<u32>,
+    pub server: Option<Ipv4Addr>,
     /// What the admin changes in the XML, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<XmlEdit>,
