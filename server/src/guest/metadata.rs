@@ -5,7 +5,6 @@
 use super::element::{BadXml, Element};
 use super::flow::Job;
 use super::spec::Spec;
-use crate::model::Name;
 
 /// The namespace of our element.
 pub const NAMESPACE: &str = "urn:cordwainer:guest:1";

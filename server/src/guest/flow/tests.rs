@@ -1,5 +1,7 @@
 //! The flow, table by table, and then whatever order the world may take: kills between any two effects included.
 
+#![allow(clippy::arithmetic_side_effects, reason = "tests stop at the first surprise")]
+
 use super::*;
 
 const T0: Timestamp = Timestamp(1_000_000);
