@@ -32,7 +32,7 @@
 //!
 //! # Invariants
 //!
-//! - **Pure core, thin shell.** Only `serve`, `store`, `import` (with `library`, `place` and `survey`), `tree`, `watch`, `sink`, `control`,
+//! - **Pure core, thin shell.** Only `serve`, `store`, `import` (with `beside`, `download`, `library`, `netboot`, `place` and `survey`), `tree`, `watch`, `sink`, `control`,
 //!   `advertise`, `daemon` and `cli` touch the world; each says so in its first lines, and clippy refuses it elsewhere. Time and randomness are arguments.
 //! - **Rendering never writes.** State changes only through a decision's effects: values, idempotent, Before or After the reply.
 //! - **Default deny.** A machine that nobody armed boots from its own disk. A claimed MAC never yields a secret.

@@ -121,6 +121,7 @@ fn world(root: &Path) -> World {
             root: root.join("tree"),
             in_place: true,
             iso: None,
+            overlay: None,
         }),
         signature: None,
         kernel_options: Dict::default(),

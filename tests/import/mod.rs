@@ -1,10 +1,14 @@
 //! Importing: genuine and faithfully made trees, recognised, placed, and watched. Nothing here needs a network.
 
+mod genuine;
 mod kill;
+mod netboot;
 mod oracle;
 mod place;
 mod recognise;
+mod url;
 mod watch;
+pub mod web;
 
 use cordwainer::distro::detect::Wishes;
 use cordwainer::distro::import::{ImportError, ImportRequest, Imported, import};

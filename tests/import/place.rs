@@ -435,6 +435,7 @@ fn child_that_is_nobody() {
         root: folder.join("tree"),
         in_place: true,
         iso: None,
+        overlay: None,
     };
     let mut distro: cordwainer::model::Distro = toml::from_str(
         "name='new'\narch='x86_64'\nbreed='lab'\nos_version='1'\nkernel='boot/vmlinuz'\ninitrd=['boot/initrd.img']",

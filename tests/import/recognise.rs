@@ -264,10 +264,13 @@ fn a_debian_cd_is_refused_with_the_remedy() {
     ]);
     let error = bench.import(&bench.request()).unwrap_err().to_string();
     assert!(
-        error.contains("Debian GNU/Linux 12.11.0 is a CD image: its initrd looks for a CD"),
+        error.contains("Debian 12.11.0 amd64 is a disc whose initrd looks for a drive"),
         "{error}"
     );
-    assert!(error.contains("apt install debian-installer-"), "{error}");
+    assert!(
+        error.contains("apt install debian-installer-12-netboot-amd64"),
+        "{error}"
+    );
     std::fs::remove_dir_all(bench.tree().join(".disk")).unwrap();
     let error = bench.import(&bench.request()).unwrap_err().to_string();
     assert!(

@@ -3,6 +3,6 @@
 mod damage;
 mod importing;
 mod large;
-mod medium;
+pub mod medium;
 mod reading;
 mod serving;

@@ -219,6 +219,7 @@ fn distro(root: PathBuf) -> Distro {
             root,
             in_place: true,
             iso: None,
+            overlay: None,
         }),
         signature: None,
         kernel_options: Dict::default(),

@@ -309,13 +309,12 @@ impl Watcher {
             for folder in [beside, "EFI/BOOT"] {
                 for file in TREE_LOADERS {
                     let path = format!("{folder}/{file}");
-                    let Ok(metadata) = tree::look(&tree.root, &path) else {
+                    let roots = tree.overlay.iter().chain([&tree.root]);
+                    let mut found = roots.filter_map(|root| Some((root, tree::look(root, &path).ok()?)));
+                    let Some((root, metadata)) = found.find(|(_, metadata)| metadata.is_file()) else {
                         continue;
                     };
-                    if !metadata.is_file() {
-                        continue;
-                    }
-                    let found = Arc::new(asset(tree.root.join(path.trim_start_matches('/')), &metadata));
+                    let found = Arc::new(asset(root.join(path.trim_start_matches('/')), &metadata));
                     loaders.entry(file.to_owned()).or_insert_with(|| found.clone());
                     loaders.entry(format!("{}/{file}", distro.name)).or_insert(found);
                 }
@@ -395,7 +394,7 @@ fn media_file(distro: &Distro, what: &str, path: &str) -> Result<Asset, String> 
     let (full, opened) = match &distro.tree {
         Some(tree) => (
             tree.root.join(path.trim_start_matches('/')),
-            tree::fetch(&tree.root, tree.iso, path).map(|opened| match opened {
+            tree::Place::from(tree).fetch(path).map(|opened| match opened {
                 tree::Opened::File(file) => Some((file.size(), file.modified().0)),
                 tree::Opened::Folder => None,
             }),

@@ -73,6 +73,8 @@ pub enum Answer {
         root: PathBuf,
         /// The image that `root` must be, where it was imported as one.
         iso: Option<Medium>,
+        /// The folder whose files are seen before those of `root`.
+        overlay: Option<PathBuf>,
         /// Path below it.
         path: String,
     },

@@ -156,12 +156,16 @@ pub struct Serve {
 /// `import`.
 #[derive(Debug, Clone, Args)]
 pub struct Import {
-    /// The install tree: a folder, an ISO image, or a drive with a disc in it
-    #[arg(long, value_name = "PATH")]
+    /// The install tree: a folder, an ISO image, a drive with a disc in it, or the http(s) URL of an image
+    #[arg(long, value_name = "PATH|URL")]
     pub path: PathBuf,
-    /// The publisher's checksums of the image, SHA-256 or SHA-512: his file, or the sum itself
-    #[arg(long, value_name = "FILE|SUM")]
+    /// The publisher's checksums of the image, SHA-256 or SHA-512: his file, its URL, or the sum itself
+    #[arg(long, value_name = "FILE|URL|SUM")]
     pub checksum: Option<String>,
+    /// Netboot files for a Debian disc, of its own point release: netboot.tar.gz, the folder that it unpacks to, or the package
+    /// debian-installer-NN-netboot-ARCH [default: those of the package, where it is installed]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub netboot: Option<PathBuf>,
     /// Name of the new distro and profile [default: made from what the tree says]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -195,6 +199,12 @@ pub struct Import {
     /// Copy the tree, even where it could be served from where it is
     #[arg(long)]
     pub copy: bool,
+    /// Fetch from this machine, its link, or a cloud's metadata service too, where a URL leads there
+    #[arg(long)]
+    pub allow_local_address: bool,
+    /// Give up on a web server that sends nothing, or less than 1 KiB/s, for so long [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: Option<u64>,
 }
 
 /// What can be done with objects of every kind.

@@ -8,11 +8,15 @@ use super::object::{named, warn_if_missing};
 use super::print::{table, with};
 use crate::distro::checksum::Checksums;
 use crate::distro::detect::Wishes;
+use crate::distro::download::{Fetcher, Manners};
 use crate::distro::import::{ImportRequest, Place, Progress, import, tidy};
 use crate::distro::library::Library;
+use crate::distro::netboot::INSTALLED;
 use crate::distro::plan::Flags;
+use crate::distro::remote::is_url;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Largest checksum file that is read: those of whole mirrors have thousands of lines.
 const LARGEST_CHECKSUMS: u64 = 16 << 20;
@@ -20,6 +24,10 @@ const LARGEST_CHECKSUMS: u64 = 16 << 20;
 pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     let config = &desk.settings.config;
     let kernel_options = options.kernel_options.as_deref().unwrap_or_default();
+    let manners = Manners {
+        allow_local: options.allow_local_address,
+        patience: options.timeout.map(Duration::from_secs),
+    };
     let request = ImportRequest {
         path: options.path.clone(),
         name: options.name.as_deref().map(named).transpose()?,
@@ -45,7 +53,14 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
                 .map_err(|error| Failure::said(format!("--kernel-options: {error}"), ""))?,
         },
         service_user: None,
-        checksums: options.checksum.as_deref().map(checksums).transpose()?,
+        checksums: options
+            .checksum
+            .as_deref()
+            .map(|given| checksums(given, &manners))
+            .transpose()?,
+        netboot: options.netboot.clone(),
+        installed: Some(INSTALLED.into()),
+        manners,
     };
     let library = Library::load(&config.overrides);
     for (file, problem) in &library.problems {
@@ -95,12 +110,17 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     Ok(Ended::Well)
 }
 
-/// `--checksum`: the sum itself, or a file that holds it.
-fn checksums(given: &str) -> Result<Checksums, Failure> {
+/// `--checksum`: the sum itself, or a file or URL that holds it.
+fn checksums(given: &str, manners: &Manners) -> Result<Checksums, Failure> {
     if let Ok(checksums) = Checksums::parse(given) {
         return Ok(checksums);
     }
     let failed = |why: String| Failure::said(format!("--checksum {given}: {why}"), "");
+    let parsed = |text: &[u8]| Checksums::parse(&String::from_utf8_lossy(text)).map_err(|bad| failed(bad.to_string()));
+    if is_url(given) {
+        let text = Fetcher::new(manners).small(given, LARGEST_CHECKSUMS);
+        return parsed(&text.map_err(|error| failed(error.to_string()))?);
+    }
     let metadata = std::fs::metadata(given).map_err(|error| failed(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > LARGEST_CHECKSUMS {
         return Err(failed(format!(
@@ -109,7 +129,7 @@ fn checksums(given: &str) -> Result<Checksums, Failure> {
         )));
     }
     let text = std::fs::read(given).map_err(|error| failed(error.to_string()))?;
-    Checksums::parse(&String::from_utf8_lossy(&text)).map_err(|bad| failed(bad.to_string()))
+    parsed(&text)
 }
 
 fn bar(desk: &Desk) -> ProgressBar {
@@ -149,6 +169,11 @@ fn draw(bar: &ProgressBar, progress: Progress) {
         } => {
             measure(bar, "copying", all_bytes);
             bar.set_message(format!("{files} of {all_files} files"));
+            bar.set_position(bytes);
+        }
+        Progress::Fetching { bytes, all_bytes } => {
+            measure(bar, "fetching", all_bytes);
+            bar.set_message("");
             bar.set_position(bytes);
         }
         Progress::Summing { bytes, all_bytes } => {

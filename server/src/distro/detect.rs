@@ -295,6 +295,10 @@ fn read_marker(source: &dyn Source, rule: &Rule, marker: &str) -> Option<(Values
             Format::Ini | Format::Presence => ini = Ini::parse(&text),
         }
     }
+    if let Some(codename) = values.get_mut("codename") {
+        // `Bookworm` on a disc is the folder `bookworm`.
+        codename.make_ascii_lowercase();
+    }
     for (name, keys) in &rule.values {
         let value = keys.iter().find_map(|key| ini.at(&dotted(key, &values)?));
         if let Some(value) = value {

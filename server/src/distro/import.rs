@@ -7,20 +7,24 @@
     reason = "IO: looks at the tree that is imported, at the clock for its report, and has it copied"
 )]
 
-use super::checksum::{Algorithm, Checksums};
-use super::detect::{Detected, Found, Look, Source, Unfit, Wishes, detect};
+use super::beside::{Beside, beside, lay_beside, reaches_mirror};
+use super::cause::more;
+pub use super::cause::{Cause, ImportError};
+use super::checksum::Checksums;
+use super::detect::{Detected, Found, Look, Source, Wishes, detect};
+use super::download::{self, Download, Fetcher, Manners};
 use super::iso_import;
-use super::iso_source::OpenError;
 use super::library::Library;
+use super::netboot::Over;
 use super::place::{self, Placed, Shelf, copy_of, copy_tree, remove_copy};
-use super::plan::{Flags, GENERIC, Line, Planned, Taken, name_for, plan, sentences};
+use super::plan::{Flags, GENERIC, Line, Planned, name_for, plan, sentences};
+use super::remote;
 use super::signature::clean;
-use super::survey::{Failed, Reader, Survey, survey};
+use super::survey::{Reader, Survey, survey};
 use super::tree::Folder;
 use crate::event::size;
 use crate::inventory::{Change, Inventory, Row};
 use crate::model::{Arch, Distro, Name, Profile, Tree};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +63,12 @@ pub struct ImportRequest {
     pub service_user: Option<String>,
     /// The publisher's checksums, which must vouch for the image.
     pub checksums: Option<Checksums>,
+    /// The netboot files of a Debian disc: a folder, netboot.tar.gz, or a package.
+    pub netboot: Option<PathBuf>,
+    /// Where packages install netboot files ([`super::netboot::INSTALLED`]), to be looked at when none are given; none: nowhere.
+    pub installed: Option<PathBuf>,
+    /// How web servers are asked, where the path is a URL.
+    pub manners: Manners,
 }
 
 /// How far an import is.
@@ -87,146 +97,15 @@ pub enum Progress {
         /// Bytes in all.
         all_bytes: u64,
     },
+    /// Fetching the image from a URL.
+    Fetching {
+        /// Bytes that are here.
+        bytes: u64,
+        /// Bytes in all.
+        all_bytes: u64,
+    },
     /// Waiting for the disk.
     Syncing,
-}
-
-/// Nothing was imported and nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}\nnothing was changed")]
-pub struct ImportError(#[from] pub Cause);
-
-/// Why.
-#[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// Not recognised, or recognised and refused.
-    #[error("{}: {unfit}", .path.display())]
-    Unfit {
-        /// The tree.
-        path: PathBuf,
-        /// Why.
-        unfit: Unfit,
-    },
-    /// The path is a file, and no ISO image that can be served.
-    #[error("{} cannot be imported as an ISO image: {error}\n  remedy      give the folder of a tree, or an ISO image; one that is cut off must be downloaded again", .path.display())]
-    Iso {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: OpenError,
-    },
-    /// `--in-place`, but the service may not read the image.
-    #[error("{} may not be read by the service (user {user})\n  remedy      chmod a+r the image and a+x the folders above it, or leave --in-place out to have it copied", .path.display())]
-    IsoBarred {
-        /// The first thing that it may not read.
-        path: PathBuf,
-        /// The service's user.
-        user: String,
-    },
-    /// The publisher does not vouch for the image.
-    #[error("{} is not what its publisher made: its {algorithm} sum is {found}{}\n  remedy      download it again; give the checksum file of the same release", .path.display(), instead(.expected.as_deref()))]
-    Forged {
-        /// The image.
-        path: PathBuf,
-        /// How the sum is made.
-        algorithm: Algorithm,
-        /// The image's sum.
-        found: String,
-        /// The publisher's sum of a file of that name.
-        expected: Option<String>,
-    },
-    /// Kernel or initrd may not be read.
-    #[error("{why}\n  remedy      import as a user that may read it, or change its mode")]
-    Unreadable {
-        /// What and why.
-        why: String,
-    },
-    /// `--in-place`, but the service may not read it.
-    #[error("{} may not be read by the service (user {user})\n  remedy      chmod -R a+rX the tree and a+x the folders above it, or leave --in-place out to have it copied", .path.display())]
-    Barred {
-        /// The first thing that it may not read.
-        path: PathBuf,
-        /// The service's user.
-        user: String,
-    },
-    /// A link that leads out of a tree that must be copied.
-    #[error("{} leads out of the tree, to {}{}\n  remedy      make it relative and inside the tree, or remove it", .path.display(), .target.display(), more(.others))]
-    LeadsOut {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-        /// How many others do.
-        others: usize,
-    },
-    /// A device, socket or pipe in a tree that must be copied.
-    #[error("{} is a {kind}{}\n  remedy      a distro's tree holds files and folders; remove it", .path.display(), more(.others))]
-    Special {
-        /// The thing.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-        /// How many others there are.
-        others: usize,
-    },
-    /// The disk is too small.
-    #[error("the copy needs {} and {} has {} free\n  remedy      make room, or let the service read the tree where it is (chmod -R a+rX)", size(*.needs), .path.display(), size(*.free))]
-    NoSpace {
-        /// The folder of copies.
-        path: PathBuf,
-        /// Bytes that it takes.
-        needs: u64,
-        /// Bytes that are free.
-        free: u64,
-    },
-    /// Another import holds the folder of copies.
-    #[error("another import is at work in {}\n  remedy      wait for it", .0.display())]
-    Busy(PathBuf),
-    /// What was asked for cannot be.
-    #[error("{why}\n  remedy      {remedy}")]
-    Asked {
-        /// What is wrong.
-        why: String,
-        /// What to write instead.
-        remedy: String,
-    },
-    /// The profile's name is taken.
-    #[error("{0}")]
-    Taken(#[from] Taken),
-    /// The system refused.
-    #[error("{}: {error}", .path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What it said.
-        error: io::Error,
-    },
-}
-
-fn instead(expected: Option<&str>) -> String {
-    expected.map_or_else(
-        || ", which is in none of his lines".to_owned(),
-        |expected| format!(", not {expected}"),
-    )
-}
-
-fn more(others: &usize) -> String {
-    match others {
-        0 => String::new(),
-        others => format!(" (and {others} more like it)"),
-    }
-}
-
-impl From<(PathBuf, io::Error)> for Cause {
-    fn from((path, error): (PathBuf, io::Error)) -> Self {
-        Self::Io { path, error }
-    }
-}
-
-impl From<Failed> for Cause {
-    fn from(Failed(path, error): Failed) -> Self {
-        Self::Io { path, error }
-    }
 }
 
 /// A tree that is in its place, and the objects that make it known.
@@ -292,10 +171,17 @@ impl Imported {
 /// # Errors
 /// When the system refuses.
 pub fn tidy(state: &Path, inventory: impl FnOnce() -> Option<Inventory>) -> Result<(), ImportError> {
+    download::tidy(state);
     let wanted = || {
         let inventory = inventory()?;
         let trees = inventory.distros().filter_map(|distro| distro.tree.as_ref());
-        Some(trees.map(|tree| tree.root.clone()).collect())
+        Some(
+            trees
+                .flat_map(|tree| [Some(&tree.root), tree.overlay.as_ref()])
+                .flatten()
+                .cloned()
+                .collect(),
+        )
     };
     Ok(place::tidy(state, wanted)?)
 }
@@ -306,12 +192,20 @@ pub fn tidy(state: &Path, inventory: impl FnOnce() -> Option<Inventory>) -> Resu
 /// # Errors
 /// When another import runs, or the system refuses.
 pub fn forget(distro: &Distro, state: &Path) -> Result<(), ImportError> {
-    let tree = distro.tree.as_ref().filter(|tree| !tree.in_place);
     let root = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_path_buf());
-    if let Some(place) = tree.and_then(|tree| copy_of(&distro.name, &tree.root, &root)) {
+    let tree = distro.tree.as_ref();
+    if let Some(place) = tree.and_then(|tree| place_of(&distro.name, tree, &root)) {
         remove_copy(state, &place)?;
     }
     Ok(())
+}
+
+/// The folder below `state` that an import made for `tree`: its copy, or what was laid beside it.
+fn place_of(name: &Name, tree: &Tree, state: &Path) -> Option<String> {
+    let copy = (!tree.in_place).then_some(&tree.root);
+    copy.into_iter()
+        .chain(&tree.overlay)
+        .find_map(|path| copy_of(name, path, state))
 }
 
 /// Imports `request.path` below `state`. `inventory` tells what there is under that name already; it is not changed.
@@ -340,13 +234,19 @@ fn run(
         let path = path.to_path_buf();
         move |error| Cause::Io { path, error }
     };
-    let root = std::fs::canonicalize(&request.path).map_err(at(&request.path))?;
+    let url = request.path.to_str().filter(|path| remote::is_url(path));
+    let download = match url {
+        Some(url) => Some(fetched(request, url, state, progress)?),
+        None => None,
+    };
+    let path = download.as_ref().map_or(&request.path, |download| &download.path);
+    let root = std::fs::canonicalize(path).map_err(at(path))?;
     let user = request.service_user.as_deref().unwrap_or("cordwainer");
     let reader = Reader::of(user).map_err(at(&root))?;
     let medium = if std::fs::metadata(&root).map_err(at(&root))?.is_dir() {
         None
     } else {
-        Some(iso_import::open(&request.path, &root, &reader)?)
+        Some(iso_import::open(&request.path, &root, &reader, download)?)
     };
     if medium.is_none() && request.checksums.is_some() {
         return Err(Cause::Asked {
@@ -366,7 +266,15 @@ fn run(
         Some(medium) => &medium.iso,
         None => &folder,
     };
+    let known = request.name.as_ref().and_then(|name| inventory.distro(name.as_str()));
+    let beside = beside(request, source, known.map(Arc::as_ref))?;
+    let over = beside.netboot().map(|netboot| Over { netboot, source });
+    let source: &dyn Source = match &over {
+        Some(over) => over,
+        None => source,
+    };
     let detected = recognise(request, source, library)?;
+    reaches_mirror(request, source, &detected)?;
     let name = match &request.name {
         Some(name) => name.clone(),
         None => name_for(&detected).ok_or_else(|| Cause::Asked {
@@ -382,17 +290,25 @@ fn run(
         root: root.clone(),
         in_place: true,
         iso: None,
+        overlay: None,
     })?;
     let mut detected_more = detected.clone();
     let state_root = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_path_buf());
     let (tree, placed, survey) = match medium {
         Some(medium) => {
-            let (tree, placed) = medium.settle(request, (&root, &state_root), &name, &reader, progress)?;
+            let (tree, placed) = medium.settle(request, (&root, &state_root), &name, (&reader, &beside), progress)?;
             (tree, placed, medium.survey)
         }
         None => {
             let survey = survey(&root, &reader, progress)?;
-            let (tree, placed) = settle(request, (&root, &state_root), &name, &survey, &reader, progress)?;
+            let (tree, placed) = settle(
+                request,
+                (&root, &state_root),
+                &name,
+                &survey,
+                (&reader, &beside),
+                progress,
+            )?;
             (tree, placed, survey)
         }
     };
@@ -401,7 +317,7 @@ fn run(
     }
     let took = began.elapsed();
     let serving = serving(&request.path, &tree, &survey, took.as_millis());
-    let own = |tree: &Tree| copy_of(&name, &tree.root, &state_root).filter(|_| !tree.in_place);
+    let own = |tree: &Tree| place_of(&name, tree, &state_root);
     let abandoned = old_distro
         .and_then(|distro| distro.tree.as_ref())
         .and_then(own)
@@ -523,13 +439,15 @@ fn settle(
     (root, state): (&Path, &Path),
     name: &Name,
     survey: &Survey,
-    reader: &Reader,
+    (reader, beside): (&Reader, &Beside),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Tree, Option<Placed>), Cause> {
     let copy = copy_of(name, root, state).map(|place| state.join("distros").join(place));
-    if copy.as_deref() == Some(root) {
+    let own = copy.is_some_and(|copy| root == copy || root == copy.join(TREE));
+    if own && !beside.is_new() {
         // The copy that an earlier import made: it is looked at again where it is.
-        return Ok((folder(root.to_path_buf(), false), None));
+        let tree = folder(root.to_path_buf(), false);
+        return Ok((with(tree, beside.overlay(None)), None));
     }
     let in_state = root.starts_with(state.join("distros"));
     let in_place = match (request.place, &survey.unreadable) {
@@ -550,7 +468,13 @@ fn settle(
                 remedy: "import the folder that holds the tree".to_owned(),
             });
         }
-        return Ok((folder(root.to_path_buf(), true), None));
+        let tree = folder(root.to_path_buf(), true);
+        if !beside.is_new() {
+            return Ok((with(tree, beside.overlay(None)), None));
+        }
+        let placed = lay_beside(state, name, beside, progress)?;
+        let overlay = beside.overlay(Some(&placed.root));
+        return Ok((with(tree, overlay), Some(placed)));
     }
     copyable(root, state, survey)?;
     let shelf = Shelf::open(state)?;
@@ -562,9 +486,47 @@ fn settle(
     }
     let size = (survey.files, survey.bytes);
     let placed = shelf.place(name, progress, |staging, progress| {
-        copy_tree(root, staging, size, (reader, may_link), progress)
+        let tree = if beside.netboot().is_some() {
+            staging.join(TREE)
+        } else {
+            staging.to_path_buf()
+        };
+        if beside.netboot().is_some() {
+            place::begin(&tree)?;
+        }
+        copy_tree(root, &tree, size, (reader, may_link), progress)?;
+        beside.write(staging)
     })?;
-    Ok((folder(placed.root.clone(), false), Some(placed)))
+    let copied = if beside.netboot().is_some() {
+        placed.root.join(TREE)
+    } else {
+        placed.root.clone()
+    };
+    let overlay = beside.overlay(Some(&placed.root));
+    Ok((with(folder(copied, false), overlay), Some(placed)))
+}
+
+/// The folder of a copied tree, where something is laid beside it.
+const TREE: &str = "tree";
+
+/// Fetches the image that `url` names.
+fn fetched(
+    request: &ImportRequest,
+    url: &str,
+    state: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Download, Cause> {
+    if request.place == Place::InPlace {
+        return Err(Cause::Asked {
+            why: format!("{url} cannot be served from where it is"),
+            remedy: "leave --in-place out to have it fetched".to_owned(),
+        });
+    }
+    Fetcher::new(&request.manners).image(url, state, request.checksums.is_some(), progress)
+}
+
+fn with(tree: Tree, overlay: Option<PathBuf>) -> Tree {
+    Tree { overlay, ..tree }
 }
 
 const fn folder(root: PathBuf, in_place: bool) -> Tree {
@@ -572,6 +534,7 @@ const fn folder(root: PathBuf, in_place: bool) -> Tree {
         root,
         in_place,
         iso: None,
+        overlay: None,
     }
 }
 

@@ -5,15 +5,17 @@
     reason = "IO: opens the image that is imported, looks whether the service may read it, and has it copied"
 )]
 
+use super::beside::{Beside, lay_beside};
 use super::checksum::{Checksums, Verdict};
+use super::download::Download;
 use super::import::{Cause, ImportRequest, Place, Progress, enough_space};
 use super::iso_source::{Iso, OpenError};
 use super::place::{Placed, Shelf, copy_medium, copy_of};
 use super::survey::{Reader, Survey};
 use crate::model::{Name, Tree};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are summed at once.
@@ -27,10 +29,12 @@ pub(super) struct Medium {
     pub(super) survey: Survey,
     /// The disc in a drive, which will be taken out.
     drive: bool,
+    /// It was fetched, and is ours to move.
+    download: Option<Download>,
 }
 
 /// Opens the image or drive `root`, which the admin called `asked`, and judges it whole: what is cut off or lies is refused here.
-pub(super) fn open(asked: &Path, root: &Path, reader: &Reader) -> Result<Medium, Cause> {
+pub(super) fn open(asked: &Path, root: &Path, reader: &Reader, download: Option<Download>) -> Result<Medium, Cause> {
     let refused = |error: OpenError| Cause::Iso {
         path: asked.to_path_buf(),
         error,
@@ -57,7 +61,12 @@ pub(super) fn open(asked: &Path, root: &Path, reader: &Reader) -> Result<Medium,
             .collect(),
         odd_names: contents.odd_names.into_iter().map(PathBuf::from).collect(),
     };
-    Ok(Medium { iso, survey, drive })
+    Ok(Medium {
+        iso,
+        survey,
+        drive,
+        download,
+    })
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> Cause + Copy + '_ {
@@ -67,6 +76,10 @@ fn at(path: &Path) -> impl Fn(io::Error) -> Cause + Copy + '_ {
     }
 }
 
+fn open_to_all(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o644))
+}
+
 impl Medium {
     /// Where the image is served from: where it is, or a copy.
     pub(super) fn settle(
@@ -74,12 +87,12 @@ impl Medium {
         request: &ImportRequest,
         (root, state): (&Path, &Path),
         name: &Name,
-        reader: &Reader,
+        (reader, beside): (&Reader, &Beside),
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Tree, Option<Placed>), Cause> {
         let own = copy_of(name, root, state).is_some_and(|place| root == state.join("distros").join(place).join(COPY));
         let in_state = root.starts_with(state.join("distros"));
-        let stays = own
+        let stays = (own && !beside.is_new())
             || match (request.place, &self.survey.unreadable) {
                 (Place::InPlace, _) if self.drive => {
                     return Err(Cause::Asked {
@@ -93,6 +106,7 @@ impl Medium {
                         user: reader.name.clone(),
                     });
                 }
+                (Place::InPlace, None) if own => false,
                 (Place::InPlace, None) => true,
                 (Place::Auto, unreadable) => unreadable.is_none() && !self.drive && !in_state,
                 (Place::Copy, _) => false,
@@ -102,20 +116,34 @@ impl Medium {
         let bytes = self.bytes();
         if stays {
             vouched(checksums, (root, &request.path), &called, bytes, progress)?;
+            let placed = match beside.is_new() {
+                true => Some(lay_beside(state, name, beside, progress)?),
+                false => None,
+            };
             let tree = Tree {
                 root: root.to_path_buf(),
                 in_place: !own,
                 iso: Some(self.iso.medium()),
+                overlay: beside.overlay(placed.as_ref().map(|placed| placed.root.as_path())),
             };
-            return Ok((tree, None));
+            return Ok((tree, placed));
         }
         let shelf = Shelf::open(state)?;
-        enough_space(state, bytes)?;
+        if self.download.is_none() {
+            enough_space(state, bytes)?;
+        }
         let placed = shelf.place(name, progress, |staging, progress| {
             let copy = staging.join(COPY);
-            copy_medium(root, &copy, bytes, progress)?;
+            match &self.download {
+                Some(download) => download
+                    .give(&copy)
+                    .and_then(|()| open_to_all(&copy))
+                    .map_err(at(&copy))?,
+                None => copy_medium(root, &copy, bytes, progress)?,
+            }
             // The copy is what will be served, so it is the copy that must be right.
-            vouched(checksums, (&copy, &request.path), &called, bytes, progress)
+            vouched(checksums, (&copy, &request.path), &called, bytes, progress)?;
+            beside.write(staging)
         })?;
         let copy = placed.root.join(COPY);
         let medium = match Iso::open(&copy) {
@@ -126,6 +154,7 @@ impl Medium {
             }
         };
         let tree = Tree {
+            overlay: beside.overlay(Some(&placed.root)),
             root: copy,
             in_place: false,
             iso: Some(medium),

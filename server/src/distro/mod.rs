@@ -3,17 +3,23 @@
 //! `signature`, `detect` and `plan` are pure: they judge a [`detect::Source`] (a folder or an ISO image) by the rules
 //! of the files in `distros/`. [`tree`] opens and lists trees, [`import`] puts them where they can be served.
 
+mod beside;
+mod cause;
 pub mod checksum;
 pub mod detect;
+pub mod download;
 pub mod import;
 pub mod ini;
+pub mod initrd;
 pub mod iso9660;
 mod iso_import;
 pub mod iso_source;
 pub mod library;
+pub mod netboot;
 pub mod pattern;
 mod place;
 pub mod plan;
+pub mod remote;
 pub mod signature;
 pub mod summary;
 mod survey;

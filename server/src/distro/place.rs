@@ -271,7 +271,7 @@ impl Count {
 }
 
 /// An empty folder at `staging`, open to all.
-fn begin(staging: &Path) -> Result<(), Cause> {
+pub(super) fn begin(staging: &Path) -> Result<(), Cause> {
     remove(staging).map_err(io_at(staging))?;
     std::fs::create_dir(staging).map_err(io_at(staging))?;
     std::fs::set_permissions(staging, Permissions::from_mode(0o755)).map_err(io_at(staging))

@@ -92,8 +92,10 @@ pub fn plan(
     distro.signature = (detected.signature.as_str() != GENERIC).then(|| detected.signature.clone());
     distro.kernel_options.merge_in_place(&flags.kernel_options);
     let mirror = flags.mirror.as_deref().and_then(mirror_parts).into_iter().flatten();
+    // A mirror that the admin names is where packages come from, whatever the tree holds.
+    let of_tree = |key: &str| flags.mirror.is_none() || !matches!(key, "tree_is_mirror" | "unsigned_tree");
     let meta = detected.meta.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    for (key, value) in meta.chain(mirror) {
+    for (key, value) in meta.filter(|(key, _)| of_tree(key)).chain(mirror) {
         distro
             .autoinstall_meta
             .set(key, DictValue::Values(vec![value.to_owned()]));

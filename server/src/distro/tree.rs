@@ -215,6 +215,68 @@ impl TreeFile {
     }
 }
 
+/// Where a tree lies, in borrowed parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its folder, or its ISO image.
+    pub root: &'a Path,
+    /// The image that `root` must be, where it was imported as one.
+    pub iso: Option<Medium>,
+    /// The folder whose files are seen before those of `root`.
+    pub overlay: Option<&'a Path>,
+}
+
+impl<'a> From<&'a crate::model::Tree> for Place<'a> {
+    fn from(tree: &'a crate::model::Tree) -> Self {
+        Self {
+            root: &tree.root,
+            iso: tree.iso,
+            overlay: tree.overlay.as_deref(),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Opens `path`: out of the overlay where it has such a file, else out of the tree. A medium that is gone or another one is an error
+    /// for the overlay's files too, for they start an installation that it could not go on with.
+    ///
+    /// # Errors
+    /// As [`fetch`].
+    pub fn fetch(&self, path: &str) -> io::Result<Opened> {
+        let Some(overlay) = self.overlay else {
+            return fetch(self.root, self.iso, path);
+        };
+        match fetch(overlay, None, path) {
+            Ok(Opened::File(file)) => {
+                let _there = fetch(self.root, self.iso, "")?;
+                Ok(Opened::File(file))
+            }
+            Ok(Opened::Folder) => Ok(Opened::Folder),
+            Err(_) => fetch(self.root, self.iso, path),
+        }
+    }
+
+    /// The folder `path`, with what the overlay and the tree have in it, sorted by name.
+    ///
+    /// # Errors
+    /// As [`entries`].
+    pub fn entries(&self, path: &str) -> io::Result<Vec<Listed>> {
+        let own = entries(self.root, self.iso, path);
+        let Some(overlay) = self.overlay else { return own };
+        match (entries(overlay, None, path), own) {
+            (Ok(mut laid), Ok(own)) => {
+                laid.extend(own);
+                // Stable, so of two that have one name the overlay's stays.
+                laid.sort_by(|a, b| a.name.cmp(&b.name));
+                laid.dedup_by(|later, first| later.name == first.name);
+                Ok(laid)
+            }
+            (Ok(laid), Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(laid),
+            (_, own) => own,
+        }
+    }
+}
+
 /// Opens `path` of the tree `root`, which is a folder or an ISO image; `iso` is the image that it must be.
 ///
 /// # Errors

@@ -98,6 +98,8 @@ pub enum Source {
         root: PathBuf,
         /// The image that `root` must be, where it was imported as one.
         iso: Option<Medium>,
+        /// The folder whose files are seen before those of `root`.
+        overlay: Option<PathBuf>,
         /// Path below it, without `..`; empty is the folder itself.
         path: String,
     },
@@ -371,12 +373,14 @@ fn render_answer(
             distro,
             root,
             iso,
+            overlay,
             path,
         } => {
             let role = role(world, distro, path);
             let source = Source::Tree {
                 root: root.clone(),
                 iso: *iso,
+                overlay: overlay.clone(),
                 path: path.clone(),
             };
             let label = if path.is_empty() {

@@ -232,6 +232,7 @@ fn read_tree(distro: &mut Distro, text: &str) -> Result<(), String> {
             root,
             in_place: true,
             iso: None,
+            overlay: None,
         });
     }
     Ok(())

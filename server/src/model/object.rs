@@ -60,6 +60,10 @@ pub struct Tree {
     /// Set when `root` is an ISO image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iso: Option<Medium>,
+    /// Folder whose files are seen before those of `root`: what an import laid beside a medium that cannot start an installation by
+    /// itself, like the netboot files of a Debian disc. Always a copy of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<PathBuf>,
 }
 
 /// A kernel, an initrd, and where the rest of the tree is.

@@ -44,6 +44,7 @@ pub(super) fn tree_file(deciding: &mut Deciding<'_>, name: &Name, path: &str) ->
             distro: name.clone(),
             root: tree.root.clone(),
             iso: tree.iso,
+            overlay: tree.overlay.clone(),
             path: path.to_owned(),
         };
     }

@@ -45,6 +45,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
             root: "/srv/lab".into(),
             in_place: true,
             iso: None,
+            overlay: None,
         }),
         signature: Some("lab".parse().unwrap()),
         kernel_options: "console=ttyS0".parse().unwrap(),

@@ -49,8 +49,18 @@ pub(super) fn open_source(file: &FileRef) -> io::Result<Opened> {
             }
             Ok(with_facts(TreeFile::Plain(opened, meta)))
         }
-        Source::Tree { root, iso, path } => {
-            if let tree::Opened::File(opened) = tree::fetch(root, *iso, path)? {
+        Source::Tree {
+            root,
+            iso,
+            overlay,
+            path,
+        } => {
+            let place = tree::Place {
+                root,
+                iso: *iso,
+                overlay: overlay.as_deref(),
+            };
+            if let tree::Opened::File(opened) = place.fetch(path)? {
                 return Ok(with_facts(opened));
             }
             let entry = |listed: tree::Listed| Entry {
@@ -58,7 +68,7 @@ pub(super) fn open_source(file: &FileRef) -> io::Result<Opened> {
                 folder: listed.is_folder,
                 size: listed.size,
             };
-            let listed = tree::entries(root, *iso, path)?;
+            let listed = place.entries(path)?;
             Ok(Opened::Folder(listed.into_iter().map(entry).collect()))
         }
     }

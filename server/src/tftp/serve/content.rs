@@ -221,7 +221,20 @@ fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
             .and_then(|file| Ok((file.metadata()?, file)))
             .and_then(|(metadata, file)| regular(file, metadata))
             .map_err(not_found)?,
-        Answer::TreeFile { root, iso, path, .. } => match tree::fetch(root, *iso, path).map_err(not_found)? {
+        Answer::TreeFile {
+            root,
+            iso,
+            overlay,
+            path,
+            ..
+        } => match (tree::Place {
+            root,
+            iso: *iso,
+            overlay: overlay.as_deref(),
+        })
+        .fetch(path)
+        .map_err(not_found)?
+        {
             tree::Opened::File(file) => file,
             tree::Opened::Folder => return Err(Unopened::NotFound("it is not a file".to_owned())),
         },

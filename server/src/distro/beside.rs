@@ -1,0 +1,140 @@
+//! What an import lays beside a tree that cannot start an installation by itself: the netboot files of a Debian disc. And whether the
+//! mirror answers that a disc with too few packages needs.
+//!
+//! It never touches the tree itself.
+
+use super::cause::Cause;
+use super::detect::{Detected, Source};
+use super::download::Fetcher;
+use super::import::{ImportRequest, Progress, enough_space};
+use super::netboot::{Disc, Netboot, NetbootError};
+use super::place::{Placed, Shelf};
+use super::plan::GENERIC;
+use crate::model::{Distro, Name};
+use std::path::{Path, PathBuf};
+
+/// What a tree needs beside it.
+#[derive(Debug)]
+pub(super) enum Beside {
+    /// Nothing.
+    Nothing,
+    /// These files, which are written when the tree is in its place.
+    Files(Netboot),
+    /// What an earlier import laid there.
+    Kept(Netboot, PathBuf),
+}
+
+impl Beside {
+    pub(super) const fn netboot(&self) -> Option<&Netboot> {
+        match self {
+            Self::Nothing => None,
+            Self::Files(netboot) | Self::Kept(netboot, _) => Some(netboot),
+        }
+    }
+
+    /// True when something has to be written.
+    pub(super) const fn is_new(&self) -> bool {
+        matches!(self, Self::Files(_))
+    }
+
+    /// Writes it below `place`, a folder that is new.
+    pub(super) fn write(&self, place: &Path) -> Result<(), Cause> {
+        match self {
+            Self::Files(netboot) | Self::Kept(netboot, _) => Ok(netboot.write(&place.join(OVERLAY))?),
+            Self::Nothing => Ok(()),
+        }
+    }
+
+    /// Where it lies, once `place` is where the tree's folder is; none for a tree that has none.
+    pub(super) fn overlay(&self, place: Option<&Path>) -> Option<PathBuf> {
+        match (self, place) {
+            (Self::Nothing, _) => None,
+            (Self::Kept(_, overlay), None) => Some(overlay.clone()),
+            (_, place) => place.map(|place| place.join(OVERLAY)),
+        }
+    }
+}
+
+/// The folder of a copy that is laid over the tree.
+const OVERLAY: &str = "overlay";
+
+/// The netboot files that the disc in `source` needs: those that were given, those of an earlier import, or those of an installed package.
+pub(super) fn beside(request: &ImportRequest, source: &dyn Source, old: Option<&Distro>) -> Result<Beside, Cause> {
+    let refused = |error| Cause::Netboot {
+        path: request.path.clone(),
+        error: Box::new(error),
+    };
+    let described = request.kernel.is_some() || request.wishes.breed.as_deref() == Some(GENERIC);
+    let Some(disc) = Disc::of(source).filter(|_| !described) else {
+        return match request.netboot {
+            Some(_) => Err(refused(NetbootError::NotWanted)),
+            None => Ok(Beside::Nothing),
+        };
+    };
+    let from_mirror = request.flags.mirror.is_some() || disc.netinst;
+    let judged = |netboot: &Netboot| match from_mirror {
+        true => Ok(()),
+        false => netboot.fits(&disc, source),
+    };
+    if let Some(given) = &request.netboot {
+        let netboot = Netboot::read(given, &disc).map_err(refused)?;
+        judged(&netboot).map_err(refused)?;
+        return Ok(Beside::Files(netboot));
+    }
+    let earlier = old.and_then(|distro| distro.tree.as_ref()?.overlay.clone());
+    if let Some(overlay) = earlier
+        && let Ok(netboot) = Netboot::read(&overlay, &disc)
+        && judged(&netboot).is_ok()
+    {
+        return Ok(Beside::Kept(netboot, overlay));
+    }
+    let Some(images) = &request.installed else {
+        return Err(refused(disc.needed()));
+    };
+    match Netboot::read(&disc.installed(images), &disc) {
+        Ok(netboot) => {
+            judged(&netboot).map_err(refused)?;
+            Ok(Beside::Files(netboot))
+        }
+        Err(_) => Err(refused(disc.needed())),
+    }
+}
+
+/// Refuses a netinst disc whose mirror does not answer: nobody could install from it.
+pub(super) fn reaches_mirror(request: &ImportRequest, source: &dyn Source, detected: &Detected) -> Result<(), Cause> {
+    if detected.no_packages.is_none() || !Disc::of(source).is_some_and(|disc| disc.netinst) {
+        return Ok(());
+    }
+    let suite = detected.meta.iter().find(|(key, _)| key == "suite");
+    let suite = suite.map_or("stable", |(_, suite)| suite);
+    let mirror = request
+        .flags
+        .mirror
+        .as_deref()
+        .unwrap_or(DEBIAN_MIRROR)
+        .trim_end_matches('/');
+    let url = format!("{mirror}/dists/{suite}/Release");
+    let asked = Fetcher::new(&request.manners).reaches(&url);
+    asked.map_err(|error| Cause::NoMirror {
+        path: request.path.clone(),
+        url,
+        error: Box::new(error),
+    })
+}
+
+/// Where Debian's installers fetch packages when nobody says otherwise.
+const DEBIAN_MIRROR: &str = "http://deb.debian.org/debian";
+
+/// Puts what a tree that stays where it is needs into a place of its own.
+pub(super) fn lay_beside(
+    state: &Path,
+    name: &Name,
+    beside: &Beside,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Placed, Cause> {
+    let shelf = Shelf::open(state)?;
+    if let Some(netboot) = beside.netboot() {
+        enough_space(state, netboot.count().1)?;
+    }
+    shelf.place(name, progress, |staging, _| beside.write(staging))
+}
