@@ -17,6 +17,7 @@
 
 mod cli;
 mod dhcp;
+mod guest;
 mod hostile;
 mod http;
 mod import;

@@ -7,7 +7,7 @@ mod debian_installer;
 mod embedded;
 mod fixture;
 mod formats;
-mod golden;
+pub mod golden;
 mod hostile;
 mod scripts;
 mod validators;

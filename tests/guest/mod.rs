@@ -1,0 +1,6 @@
+//! Guests of libvirt as far as no hypervisor is needed: the configurations that are written, judged by libvirt's own schema and by its
+//! test driver; what is refused; what the commands print; what Xen's PXE loader is served.
+
+mod goldens;
+mod refusals;
+mod schema;
