@@ -2,6 +2,7 @@
 //!
 //! A task that dies ends the process: there is no half-alive server. A missing kernel, loader or template never does.
 
+mod guests;
 mod heartbeat;
 mod inventory_watch;
 mod snapshots;
@@ -226,7 +227,11 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     let socket = config.state.join(SOCKET);
     let (live, served) = watch::channel(version);
     let control = Control::bind(&socket, sink.clone(), worlds.clone(), served)
-        .map_err(|source| DaemonError::Control { path: socket, source })?;
+        .map_err(|source| DaemonError::Control { path: socket, source })?
+        .launching(Arc::new(guests::Guests {
+            worlds: worlds.clone(),
+            effects: state.clone(),
+        }));
 
     let what = describe(&config, &links, http.local_addr(), tftp.local_addr());
     let (stop, stopped) = watch::channel(false);

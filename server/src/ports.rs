@@ -2,9 +2,10 @@
 
 use crate::boot::{Effect, World};
 use crate::event::Event;
+use crate::event::control::Launching;
 use crate::install::Installation;
 use crate::install::Installs;
-use crate::model::{Lease, Mac, Timestamp};
+use crate::model::{Lease, Mac, Name, Timestamp};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -38,6 +39,13 @@ pub trait Effects: Send + Sync + 'static {
     fn before(&self, effects: Vec<Effect>) -> BoxFuture<'_, Result<(), NotDurable>>;
     /// Hands `effects` over; they hold soon.
     fn after(&self, effects: Vec<Effect>);
+}
+
+/// Hands installers of armed guests to the supervisor.
+pub trait Launches: Send + Sync + 'static {
+    /// Claims the arming of `system`, durably, and says what starts its installer. `mac` is its card, `server` our address as it reaches us.
+    /// An error is a sentence that says why not, and the remedy.
+    fn launch(&self, system: Name, mac: Mac, server: Ipv4Addr) -> BoxFuture<'_, Result<Launching, String>>;
 }
 
 /// One row of live.db that a job wants written.

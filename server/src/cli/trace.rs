@@ -90,7 +90,13 @@ fn live(client: &Client, word: &str, follow: bool, desk: &Desk) -> Result<Ended,
                 shown = Some(now);
             }
             Answer::Dropped(count) => desk.printer.note(format!("  ({count} events were too fast to show)")),
-            Answer::Seen(_) | Answer::Live(_) | Answer::Error(_) => {}
+            Answer::Seen(_)
+            | Answer::Live(_)
+            | Answer::Launching(_)
+            | Answer::Bytes(_)
+            | Answer::Standing(_)
+            | Answer::Taken
+            | Answer::Error(_) => {}
         }
     }
     if shown.is_some() {

@@ -162,6 +162,15 @@ catalogue! {
     Stopping "STOPPING" Info
         "The server stops: no new work, transfers end."
         "Nothing to do."
+    Guest "GUEST" Info
+        "A guest went on a step on its hypervisor, as `cordwainer guest supervise` tells."
+        "Nothing to do."
+    GuestStopped "GUEST_STOPPED" Error
+        "A guest's installation stopped and does not go on by itself; its disk and its serial log are kept."
+        "`cordwainer guest log NAME` shows the console's last lines; then `cordwainer guest reinstall NAME` or `cordwainer guest delete NAME`."
+    GuestSerial "GUEST_SERIAL" Debug
+        "A line of a guest's serial console while it is being installed."
+        "Nothing to do."
     InventoryChanged "INVENTORY_CHANGED" Info
         "Objects were added, changed or removed; the change is served."
         "Nothing to do."
@@ -321,6 +330,9 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         What::Armed { by, until } => write!(f, "armed by {by} until {until}"),
         What::Disarmed => f.write_str("disarmed: boots from disk"),
+        What::Claimed { address, attempt } if address.is_unspecified() => {
+            write!(f, "installer handed to the hypervisor, attempt {attempt}")
+        }
         What::Claimed { address, attempt } => {
             write!(f, "installer handed out, attempt {attempt}, token bound to {address}")
         }
@@ -334,6 +346,9 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         What::StoreRecovered => f.write_str("state is stored again"),
         What::Started { what } => write!(f, "serving: {what}"),
         What::Stopping => f.write_str("stopping"),
+        What::Guest { host, step } => write!(f, "{step}  on {host}"),
+        What::GuestStopped { host, reason } => write!(f, "{reason}  on {host}"),
+        What::GuestSerial { line } => f.write_str(line),
         What::InventoryChanged { rows: 1 } => f.write_str("1 changed row is served"),
         What::InventoryChanged { rows } => write!(f, "{rows} changed rows are served"),
     }

@@ -309,6 +309,25 @@ pub enum What {
     },
     /// The server stops.
     Stopping,
+    /// A guest went on a step, as its supervisor tells.
+    Guest {
+        /// Where it runs: the hypervisor's URI.
+        host: String,
+        /// In a sentence.
+        step: String,
+    },
+    /// A guest's installation stopped and does not go on by itself.
+    GuestStopped {
+        /// Where it runs: the hypervisor's URI.
+        host: String,
+        /// In a sentence.
+        reason: String,
+    },
+    /// A line of a guest's serial console.
+    GuestSerial {
+        /// Escaped.
+        line: String,
+    },
     /// The inventory changed.
     InventoryChanged {
         /// How many rows.

@@ -9,6 +9,8 @@ mod resume;
 
 pub use resume::{Observed, resume};
 
+pub use crate::event::control::Standing as Heard;
+
 use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -235,26 +237,6 @@ impl Job {
             _ => None,
         }
     }
-}
-
-/// What the boot server knows of the installation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Heard {
-    /// It is under way.
-    Open {
-        /// The disk is being changed, or was.
-        partitioned: bool,
-    },
-    /// Done was reported.
-    Done {
-        /// The installed system came up and said so.
-        booted: bool,
-    },
-    /// The installer failed, was silent for too long, or the server holds the machine.
-    Failed(String),
-    /// The server knows no such installation any more: disarmed, removed, or armed anew for another.
-    Gone(String),
 }
 
 /// Something that happened.

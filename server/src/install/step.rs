@@ -18,7 +18,7 @@ pub enum Input {
     Launch {
         /// The interface that boots.
         mac: Mac,
-        /// Its address, which the install token is bound to.
+        /// Its address, which the install token is bound to; 0.0.0.0 for a guest's kernel, which has none yet.
         address: Ipv4Addr,
         /// When it last asked by DHCP, if that is known.
         asked: Option<Timestamp>,
@@ -115,7 +115,8 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
             }
             after.state = State::Claimed;
             after.mac = Some(*mac);
-            after.bound = Some(*address);
+            // A guest's kernel starts before it has an address: the token is bound by the subnet's rule alone then.
+            after.bound = (!address.is_unspecified()).then_some(*address);
         }
         Input::BootedAgain => {
             after.state = State::Held;

@@ -19,6 +19,21 @@ pub use login::leaves_login;
 pub use vars::{Variable, variables};
 
 use crate::boot::{Dialect, Script};
+use crate::inventory::Entry;
+
+/// A kernel command line as one string, for a hypervisor that starts the kernel itself, and the keys of options that no spelling carries.
+#[must_use]
+pub fn kernel_command_line(options: &[Entry]) -> (String, Vec<String>) {
+    let mut left_out = Vec::new();
+    let mut words = Vec::new();
+    for option in command_line::options(options) {
+        match option.word() {
+            Some(word) => words.push(word),
+            None => left_out.push(option.key),
+        }
+    }
+    (words.join(" "), left_out)
+}
 
 /// The text of a boot script. Total: what a dialect cannot carry is left out and said on the machine's console.
 #[must_use]

@@ -1,17 +1,21 @@
 //! The control socket: how the command line asks the running daemon. Newline-delimited JSON, one request a connection.
 //!
-//! [`Control`] is the daemon's side, [`Client`] the command line's. It only tells; nothing can be changed through it.
+//! [`Control`] is the daemon's side, [`Client`] the command line's and the guests' supervisor's. It tells; all that can be changed through
+//! it is the installation of a guest that an admin has armed, which is claimed when its installer is about to start.
 
 mod client;
+mod guest;
 mod server;
 
 pub use client::{Answers, Client, ClientError};
+pub use guest::{Launching, MediaFile, News, Standing};
 pub use server::Control;
 
 use super::Event;
 use super::timeline::Machine;
-use crate::model::Name;
+use crate::model::{ArmId, Mac, Name};
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 
 /// Name of the socket below the state folder.
 pub const SOCKET: &str = "cordwainer.sock";
@@ -44,6 +48,40 @@ pub enum Request {
         #[serde(default)]
         wait: u64,
     },
+    /// The installer of an armed guest is about to start by direct kernel boot: claims the arming.
+    Launch {
+        /// Its system.
+        launch: Name,
+        /// The card that it has.
+        mac: Mac,
+        /// This server's address as the guest reaches it.
+        server: Ipv4Addr,
+    },
+    /// The bytes of a kernel or an initrd.
+    Media {
+        /// Which.
+        media: MediaFile,
+    },
+    /// How the installation of an arming stands.
+    Standing {
+        /// The system.
+        standing: Name,
+        /// The arming.
+        arm: ArmId,
+        /// Answer only once it stands otherwise than this, or after [`Request::Standing::wait`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unlike: Option<Standing>,
+        /// How long to wait, in milliseconds; at most 30,000.
+        #[serde(default)]
+        wait: u64,
+    },
+    /// What happened to a guest.
+    Tell {
+        /// Its system.
+        tell: Name,
+        /// What.
+        news: Vec<News>,
+    },
 }
 
 /// `{}`.
@@ -66,6 +104,14 @@ pub enum Answer {
     Seen(Seen),
     /// Live: whether it is served.
     Live(bool),
+    /// Launch: what starts the installer.
+    Launching(Box<Launching>),
+    /// Media: so many raw bytes follow this line.
+    Bytes(u64),
+    /// Standing: how it stands.
+    Standing(Standing),
+    /// Tell: taken.
+    Taken,
     /// The request cannot be answered: what, and the remedy.
     Error(String),
 }

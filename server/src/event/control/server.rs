@@ -4,13 +4,16 @@
     reason = "IO: a unix socket, its permissions, and a task per question"
 )]
 
-use super::{Answer, LONGEST, Request, Seen};
+mod guest;
+
+use super::{Answer, LONGEST, MediaFile, News, Request, Seen, Standing};
+use crate::distro::tree::{self, Opened, TreeFile};
 use crate::event::sink::Sink;
 use crate::event::timeline::{self, Ending, Machine};
 use crate::event::{Event, What};
 use crate::inventory::resolve_system;
-use crate::model::{Mac, Name};
-use crate::ports::Worlds;
+use crate::model::{ArmId, Mac, Name, State};
+use crate::ports::{Launches, Worlds};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -43,6 +46,7 @@ struct Asked {
     sink: Arc<Sink>,
     worlds: Arc<dyn Worlds>,
     live: watch::Receiver<u64>,
+    launches: Option<Arc<dyn Launches>>,
 }
 
 impl std::fmt::Debug for Asked {
@@ -81,8 +85,20 @@ impl Control {
         Ok(Self {
             listener,
             path: path.to_owned(),
-            asked: Asked { sink, worlds, live },
+            asked: Asked {
+                sink,
+                worlds,
+                live,
+                launches: None,
+            },
         })
+    }
+
+    /// Lets the supervisor of guests claim armings.
+    #[must_use]
+    pub fn launching(mut self, launches: Arc<dyn Launches>) -> Self {
+        self.asked.launches = Some(launches);
+        self
     }
 
     /// Answers until `shutdown` is true or its sender is gone; then the socket is removed.
@@ -179,6 +195,33 @@ async fn answer(request: Request, asked: &Asked, lines: &mut Lines, read: BufRea
             // With no time to wait, what is true now counts.
             let is = is || *asked.live.borrow() >= live;
             lines.put(&Answer::Live(is)).await
+        }
+        Request::Launch { launch, mac, server } => {
+            let Some(launches) = &asked.launches else {
+                return lines
+                    .put(&Answer::Error("this daemon starts no guests".to_owned()))
+                    .await;
+            };
+            let answer = match launches.launch(launch, mac, server).await {
+                Ok(launching) => Answer::Launching(Box::new(launching)),
+                Err(why) => Answer::Error(why),
+            };
+            lines.put(&answer).await
+        }
+        Request::Media { media } => guest::bytes(asked, media, lines).await,
+        Request::Standing {
+            standing,
+            arm,
+            unlike,
+            wait,
+        } => {
+            let wait = Duration::from_millis(wait.min(LONGEST_WAIT));
+            let now = guest::standing(asked, &standing, &arm, unlike.as_ref(), wait).await;
+            lines.put(&Answer::Standing(now)).await
+        }
+        Request::Tell { tell, news } => {
+            guest::take(asked, &tell, news);
+            lines.put(&Answer::Taken).await
         }
     }
 }

@@ -128,6 +128,8 @@ const fn column(what: &What) -> &'static str {
         | What::BootedFromDisk
         | What::Failed { .. }
         | What::Held { .. } => "step",
+        What::Guest { .. } | What::GuestStopped { .. } => "host",
+        What::GuestSerial { .. } => "tty",
         _ => "note",
     }
 }
