@@ -10,7 +10,9 @@ pub mod element;
 pub mod flow;
 pub mod metadata;
 pub mod plan;
+pub mod protocol;
 pub mod spec;
+pub mod supervise;
 pub mod wish;
 pub mod xml_set;
 
