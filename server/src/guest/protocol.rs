@@ -223,6 +223,9 @@ pub struct Guest {
     pub disks: Vec<DiskState>,
     /// Where the hypervisor keeps the serial console's text.
     pub serial_log: Option<PathBuf>,
+    /// As it was made, so that it can be made again; none for a domain that is not ours, and none in a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<Spec>>,
 }
 
 /// A disk of a guest.
