@@ -128,7 +128,7 @@ pub(super) async fn standing(
 ) -> Standing {
     // Subscribed first: what changes while it is looked at is not missed.
     let mut coming = asked.sink.follow();
-    let until = Instant::now() + wait;
+    let until = Instant::now().checked_add(wait).unwrap_or_else(Instant::now);
     loop {
         let standing = now(asked, system, arm);
         if unlike != Some(&standing) {
