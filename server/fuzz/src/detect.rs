@@ -89,6 +89,12 @@ fn judge(tree: &Tree, signatures: &[Signature]) {
                 assert!(tree.0.contains_key(&file.path), "{} is not there", file.path);
             }
             assert!(!found.to_string().is_empty());
+            // What becomes a field of the distro; it stands in paths, kernel arguments and logs.
+            let version = &found.os_version;
+            assert!(
+                !version.is_empty() && version.len() < 256 && !version.contains(|c: char| c == '/' || c.is_control()),
+                "os_version {version:?}"
+            );
         }
         Err(unfit) => {
             let said = unfit.to_string();

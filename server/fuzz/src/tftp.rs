@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Steps of one input.
 const STEPS: usize = 128;
+/// How long a reader may repeat its last ACK and be sent the same again.
+const STALL: Duration = Duration::from_secs(60);
 /// The largest file: more than 65536 blocks of 8 bytes, so that their numbers begin anew.
 const LARGEST: usize = 600_000;
 
@@ -47,6 +49,8 @@ struct Site {
     largest: usize,
     /// Bytes of the stream that the peer acknowledged, before the last step.
     acknowledged: u64,
+    /// When that last became more, or the transfer began.
+    advanced: Duration,
     stream: Bytes,
 }
 
@@ -68,6 +72,7 @@ pub fn run(bytes: &[u8]) {
         unanswered: 0,
         largest: 0,
         acknowledged: 0,
+        advanced: Duration::ZERO,
         stream: Bytes::new(),
     };
     for _ in 0..STEPS {
@@ -206,6 +211,7 @@ impl Site {
         self.largest = self.largest.max(window).max(64);
         self.transfer = Some(transfer);
         self.acknowledged = 0;
+        self.advanced = self.now;
     }
 
     fn repeat(&mut self) {
@@ -225,8 +231,17 @@ impl Site {
     fn handle(&mut self, datagram: &[u8]) {
         let Some(transfer) = &mut self.transfer else { return };
         let was = transfer.is_proven();
+        // A reader that says its last ACK again is there, and lacks what left since; but not for ever.
+        let last = (transfer.acknowledged() / u64::from(transfer.blksize())) as u16;
+        let repeated = was
+            && Packet::decode(datagram) == Ok(Packet::Ack { block: last })
+            && self.now.saturating_sub(self.advanced) < STALL;
         transfer.handle(self.now, datagram);
-        if transfer.acknowledged() > self.acknowledged || transfer.is_proven() != was {
+        let more = transfer.acknowledged() > self.acknowledged || transfer.is_proven() != was;
+        if more {
+            self.advanced = self.now;
+        }
+        if more || repeated {
             self.unanswered = 0;
         }
         assert!(transfer.acknowledged() >= self.acknowledged, "an ACK takes an ACK back");

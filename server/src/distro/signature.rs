@@ -8,6 +8,9 @@ use crate::model::{Name, check_version_rule, version_numbers};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// Longest `os_version` that a tree is given, in characters: far above any release's.
+const LONGEST_VERSION: usize = 64;
+
 /// A family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
@@ -277,15 +280,18 @@ impl Signature {
     pub fn os_version(&self, values: &Values) -> String {
         let version = values.get("version").map_or("", String::as_str);
         let codename = values.get("codename").map_or("", String::as_str);
-        match version_numbers(version).first() {
+        let told = match version_numbers(version).first() {
             Some(major) => {
                 let mut values = values.clone();
                 values.insert("major".to_owned(), major.to_string());
                 self.os_version.write(&values).unwrap_or_else(|| major.to_string())
             }
-            None if codename.is_empty() => "unknown".to_owned(),
             None => codename.to_owned(),
-        }
+        };
+        // The tree says what it likes; a word of the inventory, which stands in paths and kernel arguments too, is this.
+        let kept = |c: &char| c.is_ascii_alphanumeric() || "._+-~".contains(*c);
+        let word: String = told.chars().filter(kept).take(LONGEST_VERSION).collect();
+        if word.is_empty() { "unknown".to_owned() } else { word }
     }
 }
 
@@ -486,6 +492,25 @@ mod tests {
         let values = |version: &str| [("version".to_owned(), version.to_owned())].into();
         assert_eq!(signature.os_version(&values("9.4")), "x9");
         assert_eq!(signature.os_version(&values("")), "unknown");
+    }
+
+    #[test]
+    fn a_tree_cannot_put_anything_but_a_word_into_its_os_version() {
+        let text = LEAST.replace("x{major}", "x{version}");
+        let signature = Signature::parse("/etc/x.toml", &text).unwrap();
+        for (name, told, wanted) in [
+            ("version", "9.4", "x9.4"),
+            ("version", "9/../../etc", "x9....etc"),
+            ("version", "9\n; x \u{1b}[2J", "x9x2J"),
+            ("version", "\u{fffd}\u{fffd}3,1", "x31"),
+            ("codename", "boo/../k\tworm", "boo..kworm"),
+            ("codename", "\u{fffd}/ ", "unknown"),
+        ] {
+            let values = [(name.to_owned(), told.to_owned())].into();
+            assert_eq!(signature.os_version(&values), wanted, "{told:?}");
+        }
+        let long = [("version".to_owned(), "7".repeat(128))].into();
+        assert!(signature.os_version(&long).len() <= LONGEST_VERSION);
     }
 
     #[test]

@@ -300,6 +300,17 @@ kernel_options = "console=tty0 console=ttyS0,115200 quiet"
     }
 
     #[test]
+    fn a_family_of_no_name_is_the_one_that_a_distro_without_the_field_gets() {
+        let distro = |breed: &str| {
+            let text = format!("[[distro]]\nname = \"own\"\nkernel = \"/k\"\n{breed}");
+            parse(&text, "doc.toml").unwrap().rows
+        };
+        let empty = distro("breed = \"\"");
+        assert_eq!(empty, distro(""));
+        assert_eq!(parse(&print(&empty), "printed.toml").unwrap().rows, empty);
+    }
+
+    #[test]
     fn it_is_applied_in_any_order_and_never_arms() {
         let mut inventory = Inventory::default();
         let document = parse(TEXT, "doc.toml").unwrap();

@@ -123,9 +123,12 @@ macro_rules! fields {
     };
 }
 
+/// The family of a distro that names none.
+pub(super) const NO_BREED: &str = "generic";
+
 fields! { DISTRO_DOCS DISTRO Distro {
     "arch" own Text "Processor: x86_64, i386, aarch64, ppc64le, s390x" => arch;
-    "breed" own Text "Family: redhat, debian, ubuntu, suse or another" => breed checked value::word;
+    "breed" own Text "Family: redhat, debian, ubuntu, suse or another" => (|distro: &Distro, _| distro.breed.show(), |distro: &mut Distro, _, text, in_place| read_breed(distro, text, in_place));
     "os_version" ["osversion"] own Text "Version within the family, such as rhel9 or 12" => os_version checked value::word;
     "kernel" own Text "Path of the kernel: below the tree, or absolute without one" => kernel checked value::kernel;
     "initrd" own List "Paths of the initrds, in the loader's order" => initrd checked value::climbless;
@@ -204,6 +207,13 @@ fields! { SYSTEM_DOCS SYSTEM System {
 
 fn name(text: &str) -> Result<Name, String> {
     text.parse().map_err(|error: crate::model::BadName| error.to_string())
+}
+
+/// No family is [`NO_BREED`], as for a distro that names none: what is printed without the field must be read as the same.
+fn read_breed(distro: &mut Distro, text: &str, in_place: bool) -> Result<(), String> {
+    value::word(text)?;
+    let text = if text.is_empty() { NO_BREED } else { text };
+    distro.breed.read(text, in_place)
 }
 
 fn show_tree(distro: &Distro) -> Shown {

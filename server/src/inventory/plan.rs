@@ -1,7 +1,7 @@
 //! From one change to the rows that it writes, before the whole is judged. Pure.
 
 use super::check::{claims, unknown};
-use super::fields::{assign_distro, assign_profile, assign_system, empty_profile, field};
+use super::fields::{NO_BREED, assign_distro, assign_profile, assign_system, empty_profile, field};
 use super::{Assignment, Change, Claim, Inventory, Refused, Row, RowChange, resolve_system};
 use crate::model::{Arch, Arm, Dict, Distro, Inherit, Kind, Name, Parent, State, System};
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,7 @@ pub(super) fn new(kind: Kind, name: Name, fields: &[Assignment]) -> Result<Row, 
             let distro = Distro {
                 name,
                 arch: Arch::X86_64,
-                breed: "generic".to_owned(),
+                breed: NO_BREED.to_owned(),
                 os_version: String::new(),
                 kernel: kernel.to_owned(),
                 initrd: Vec::new(),
