@@ -21,6 +21,18 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             .flat_map(|sink| VALUES.map(|value| [&[sink], value.as_bytes()].concat()))
             .collect(),
         "http" => http(),
+        "packet" => requests(),
+        "route" => PATHS
+            .iter()
+            .flat_map(|path| {
+                [
+                    format!("{path}\n\n"),
+                    format!("{path}\ndetail=a+b%0A\n{{\"name\":\"x\",\"result\":\"FAIL\"}}"),
+                ]
+            })
+            .map(String::into_bytes)
+            .collect(),
+        "wall" => datagrams(),
         "iso" => images(),
         "leases" => leases(),
         "paths" => PATHS.map(|path| path.as_bytes().to_vec()).into(),
@@ -84,6 +96,17 @@ fn packets(world: u8, packets: &[&[u8]]) -> Vec<u8> {
         bytes.extend(*packet);
     }
     bytes
+}
+
+/// Each packet of the captures.
+fn datagrams() -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = captures()
+        .iter()
+        .flat_map(|file| payloads(file, &[67, 68, 4011]))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn dhcp() -> Vec<Vec<u8>> {
@@ -152,7 +175,8 @@ fn leases() -> Vec<Vec<u8>> {
     ]
 }
 
-fn tftp() -> Vec<Vec<u8>> {
+/// Datagrams that arrive at the port of TFTP.
+fn requests() -> Vec<Vec<u8>> {
     let mut requests: Vec<Vec<u8>> = captures().iter().flat_map(|file| payloads(file, &[69])).collect();
     requests.extend(
         [
@@ -168,8 +192,12 @@ fn tftp() -> Vec<Vec<u8>> {
     );
     requests.sort();
     requests.dedup();
+    requests
+}
+
+fn tftp() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    for request in requests {
+    for request in requests() {
         for (size, steps) in [
             ([0xff, 0x0f, 3], &[2; 40][..]),
             (

@@ -50,7 +50,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// Every accessor of a packet is total, and shows text escaped and bounded.
-fn read_everything(packet: &cordwainer::dhcp::Packet) {
+pub fn read_everything(packet: &cordwainer::dhcp::Packet) {
     for text in [packet.vendor_class(), packet.hostname(), packet.uuid()]
         .into_iter()
         .flatten()

@@ -35,6 +35,7 @@ mod scripts;
 mod sinks;
 mod template;
 mod tftp;
+mod walls;
 mod world;
 
 use std::time::Duration;
@@ -67,7 +68,7 @@ const fn small(name: &'static str, run: fn(&[u8]), longest: usize) -> Target {
 }
 
 /// Every target, by name.
-pub static TARGETS: [Target; 13] = [
+pub static TARGETS: [Target; 16] = [
     small("config", config::run, 2048),
     small("detect", detect::run, 8192),
     small("dhcp", dhcp::run, 2560),
@@ -85,7 +86,9 @@ pub static TARGETS: [Target; 13] = [
         ..small("iso", iso::run, 64 * 1024)
     },
     small("leases", leases::run, 512),
+    small("packet", walls::tftp, 768),
     small("paths", paths::run, 512),
+    small("route", walls::http, 512),
     small("rows", rows::run, 1024),
     small("scripts", scripts::run, 512),
     Target {
@@ -95,6 +98,7 @@ pub static TARGETS: [Target; 13] = [
         ..small("template", template::run, 8192)
     },
     small("tftp", tftp::run, 1024),
+    small("wall", walls::dhcp, 640),
 ];
 
 /// The target called `name`.

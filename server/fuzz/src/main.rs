@@ -1,9 +1,10 @@
 //! The fuzz binary: libFuzzer, and the target that CORDWAINER_FUZZ_TARGET names.
 #![no_main]
 
-use cordwainer_fuzz::measure::{Counting, bounded};
+use cordwainer_fuzz::measure::{Cost, Counting, bounded};
 use cordwainer_fuzz::mutate::{Dice, mutate};
 use cordwainer_fuzz::{TARGETS, Target, target};
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 #[global_allocator]
@@ -23,10 +24,33 @@ fn chosen() -> &'static Target {
     })
 }
 
-// Instrumented code is several times slower.
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    bounded(chosen(), bytes, 4);
-});
+thread_local! {
+    /// Tenths of a millisecond of the slowest input, and bytes of the largest allocation, so far.
+    static WORST: Cell<(u128, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Tells of each input that is slower or larger than all before it; the last of these lines is what the run came to.
+fn tell(cost: Cost) {
+    let (slowest, largest) = WORST.get();
+    let now = (
+        cost.time.as_micros().div_ceil(100).max(slowest),
+        cost.largest.max(largest),
+    );
+    if now != (slowest, largest) {
+        WORST.set(now);
+        eprintln!("worst: {}.{} ms, {} bytes", now.0 / 10, now.0 % 10, now.1);
+    }
+}
+
+// What was made once for all inputs (worlds, signatures) was no input's.
+libfuzzer_sys::fuzz_target!(
+    init: {
+        (chosen().run)(&[]);
+    },
+    |bytes: &[u8]| {
+        tell(bounded(chosen(), bytes, 1));
+    }
+);
 
 libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     // Half of all inputs are made by libFuzzer, which knows what the code compares with; half by who knows the formats.

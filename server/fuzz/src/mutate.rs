@@ -39,6 +39,9 @@ pub fn mutate(target: &str, bytes: &mut Vec<u8>, dice: &mut Dice) {
     for _ in 0..=dice.below(3) {
         match (target, dice.below(4)) {
             ("dhcp", 0..=2) => dhcp(bytes, dice),
+            ("wall", 0) => fixed(bytes, dice),
+            ("wall", 1 | 2) => options(bytes, dice),
+            ("packet", 0 | 1) => request(bytes, dice),
             ("leases", 0..=2) => groups(bytes, 4, dice),
             ("tftp", 0 | 1) => tftp(bytes, dice),
             ("iso", 0..=2) => iso(bytes, dice),
@@ -281,6 +284,32 @@ fn tftp(bytes: &mut Vec<u8>, dice: &mut Dice) {
         bytes.splice(at..at, std::iter::repeat_n(step, count));
         return;
     }
+    let request = a_request(dice);
+    let mut step = vec![0];
+    step.extend(u16::try_from(request.len()).unwrap_or(0).to_le_bytes());
+    step.extend(request);
+    bytes.splice(at..at, step);
+}
+
+/// One datagram: an opcode, or a whole request, or options behind it.
+fn request(bytes: &mut Vec<u8>, dice: &mut Dice) {
+    match dice.below(4) {
+        0 => {
+            let opcode = [0, 1, 1, 1, 2, 3, 4, 5, 6, 7][dice.below(10)];
+            if let [_, low, ..] = bytes.as_mut_slice() {
+                *low = opcode;
+            }
+        }
+        1 => *bytes = a_request(dice),
+        _ => {
+            let more = a_request(dice);
+            let from = dice.below(more.len());
+            bytes.extend(&more[from..]);
+        }
+    }
+}
+
+fn a_request(dice: &mut Dice) -> Vec<u8> {
     let mut request = vec![0, 1];
     request.extend(dice.one(&[
         &b"snponly.efi"[..],
@@ -317,10 +346,7 @@ fn tftp(bytes: &mut Vec<u8>, dice: &mut Dice) {
             b"99999999999999999999\0",
         ]));
     }
-    let mut step = vec![0];
-    step.extend(u16::try_from(request.len()).unwrap_or(0).to_le_bytes());
-    step.extend(request);
-    bytes.splice(at..at, step);
+    request
 }
 
 /// Bytes of an image's pieces, never their frame.
@@ -356,7 +382,7 @@ fn iso(bytes: &mut [u8], dice: &mut Dice) {
 /// What the texts of a target are made of.
 fn words(target: &str) -> &'static [&'static str] {
     match target {
-        "http" | "paths" => &[
+        "http" | "paths" | "route" => &[
             "/",
             "//",
             "../",

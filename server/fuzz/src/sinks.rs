@@ -71,7 +71,12 @@ pub fn kickstart(text: &str, value: &str) {
 pub fn preseed(text: &str, value: &str) {
     one_line(text);
     assert!(!text.ends_with('\\'), "it joins the next line: {text:?}");
-    assert_eq!(text, blanked(value).trim().trim_end_matches('\\').trim_end());
+    let line = blanked(value);
+    let mut left = line.trim_start();
+    while let Some(rest) = left.strip_suffix(|c: char| c == '\\' || c.is_whitespace()) {
+        left = rest;
+    }
+    assert_eq!(text, left);
 }
 
 pub fn json(text: &str, value: &str) {

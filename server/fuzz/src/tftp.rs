@@ -156,21 +156,29 @@ fn judge_name(name: &FileName) {
     assert!(name.to_string().bytes().all(|byte| (0x20..0x7f).contains(&byte)));
 }
 
+/// A datagram at the well-known port, and the request that it is.
+pub fn judge_arrival(datagram: &[u8]) -> Option<Request> {
+    code_again(datagram);
+    match arrive(datagram) {
+        Arrival::Noise => None,
+        Arrival::Error { code, message } => {
+            let reply = Packet::error(code, message);
+            assert!(reply.len() <= 64, "an error is no amplifier");
+            assert!(
+                !matches!(Packet::decode(datagram), Ok(Packet::Error { .. })),
+                "an error is answered"
+            );
+            None
+        }
+        Arrival::Read(request) => Some(request),
+    }
+}
+
 impl Site {
     /// Something at the well-known port.
     fn arrive(&mut self, datagram: &[u8]) {
-        code_again(datagram);
-        match arrive(datagram) {
-            Arrival::Noise => {}
-            Arrival::Error { code, message } => {
-                let reply = Packet::error(code, message);
-                assert!(reply.len() <= 64, "an error is no amplifier");
-                assert!(
-                    !matches!(Packet::decode(datagram), Ok(Packet::Error { .. })),
-                    "an error is answered"
-                );
-            }
-            Arrival::Read(request) => self.open(request),
+        if let Some(request) = judge_arrival(datagram) {
+            self.open(request);
         }
     }
 

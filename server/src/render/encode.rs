@@ -68,7 +68,8 @@ const fn is_line_end(c: char) -> bool {
 /// The rest of a preseed line: no line end, and no `\` at the end, which would join the next line.
 fn preseed(text: &str) -> String {
     let line = one_line_of_text(text);
-    line.trim().trim_end_matches('\\').trim_end().to_owned()
+    let joins = |c: char| c == '\\' || c.is_whitespace();
+    line.trim_start().trim_end_matches(joins).to_owned()
 }
 
 fn json(value: &Value) -> Result<String, Error> {
@@ -182,6 +183,9 @@ mod tests {
         assert_eq!(sh("a'; reboot; '"), r"'a'\''; reboot; '\'''");
         assert_eq!(ks("a\" --x\n%end\\"), r#""a\" --x %end\\""#);
         assert_eq!(preseed("a\nd-i x/y boolean true\\"), "a d-i x/y boolean true");
+        // Blanks between them must not leave one at the end.
+        assert_eq!(preseed("a\\b \\\0\t\\ \\\n"), "a\\b");
+        assert_eq!(preseed("\\ \\"), "");
         assert_eq!(xml("<a b='c'>&\u{1}"), "&lt;a b=&#39;c&#39;&gt;&amp;");
         assert_eq!(json(&Value::from("</x>\"\n")).unwrap(), r#""\u003c/x>\"\n""#);
         assert_eq!(cdata("a]]>b\u{1}\n"), "a]]]]><![CDATA[>b\n");
