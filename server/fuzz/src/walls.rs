@@ -8,7 +8,7 @@ use super::tftp::judge_arrival;
 use cordwainer::boot::Ask;
 use cordwainer::dhcp::wall::parse;
 use cordwainer::http::Route;
-use cordwainer::http::route::{DETAIL, route};
+use cordwainer::http::route::{DETAIL, redact, route};
 
 /// The bytes are one packet.
 pub fn dhcp(bytes: &[u8]) {
@@ -57,12 +57,16 @@ pub fn http(bytes: &[u8]) {
             );
             canary::must_not_sing(detail.to_ascii_lowercase().as_bytes(), "the words of a report");
         }
-        Ask::Unknown(name) => {
-            assert!(name.len() <= 2048, "{} letters of a name", name.len());
-            canary::must_not_sing(name.to_ascii_lowercase().as_bytes(), "an unknown path");
-        }
+        // As it came; whoever shows it takes the tokens out.
+        Ask::Unknown(name) => assert!(name.len() <= 2048, "{} letters of a name", name.len()),
         Ask::Script(_) | Ask::BootFile => {}
     }
+    let shown = redact(path);
+    assert!(
+        shown.chars().count() <= 255 && !shown.chars().any(char::is_control),
+        "{shown:?}"
+    );
+    canary::must_not_sing(shown.to_ascii_lowercase().as_bytes(), "a path in a log");
     assert_eq!(
         route(path, Some(query), body.as_bytes()),
         found,

@@ -64,17 +64,13 @@ impl FileName {
             return Err(BadName::Control(*byte));
         }
         // Firmware that reads option 67 past its end asks for `snponly.efi` and the 0xff of the DHCP end option after it.
-        // No UTF-8 text holds 0xff, so nothing else can be meant.
-        let end = wire
-            .iter()
-            .rposition(|byte| *byte != 0xff)
-            .map_or(0, |at| at.saturating_add(1));
-        let mut name = Vec::with_capacity(end);
-        for part in wire
-            .get(..end)
-            .unwrap_or(&[])
-            .split(|byte| matches!(byte, b'/' | b'\\'))
-        {
+        // No UTF-8 text holds 0xff, so nothing else can be meant. Parts that say nothing go with it: what is left ends the name.
+        let mut said = wire;
+        while let [head @ .., 0xff | b'/' | b'\\'] | [head @ .., b'/' | b'\\', b'.'] = said {
+            said = head;
+        }
+        let mut name = Vec::with_capacity(said.len());
+        for part in said.split(|byte| matches!(byte, b'/' | b'\\')) {
             match part {
                 b"" | b"." => {}
                 b".." => return Err(BadName::Climbs),

@@ -20,6 +20,7 @@ fn names_are_made_regular() {
         (b"\\boot\\x64\\wdsnbp.com", "boot/x64/wdsnbp.com"),
         (b"//b//./52-54-00-00-00-01/ipxe", "b/52-54-00-00-00-01/ipxe"),
         (b"snponly.efi\xff\xff", "snponly.efi"),
+        (b"snponly.efi\xff/.\xff\xff/\\\xff", "snponly.efi"),
         (b"a..b/c...", "a..b/c..."),
     ] {
         assert_eq!(name(wire).as_deref(), Ok(regular));
