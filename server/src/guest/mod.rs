@@ -6,6 +6,8 @@
 //! everything can be rebuilt from libvirt alone; [`xml_set`] is the escape hatch. All of these are pure: none knows libvirt.
 
 pub mod domain_xml;
+#[cfg(feature = "libvirt")]
+pub mod driver;
 pub mod element;
 pub mod flow;
 pub mod metadata;

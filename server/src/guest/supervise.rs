@@ -1,5 +1,105 @@
 //! `cordwainer guest supervise`: the only process that speaks with libvirt, and how the command line asks it.
+//!
+//! One thread for each hypervisor owns its guests' flows; a dead one holds up nobody else. What must last is in the domains' metadata,
+//! so a supervisor that is killed at any moment finds everything again. It listens on a local socket only, never on the network.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "IO: a unix socket, a thread for each hypervisor and each question"
+)]
 
 mod client;
+#[cfg(feature = "libvirt")]
+mod host;
+#[cfg(feature = "libvirt")]
+mod hub;
+#[cfg(feature = "libvirt")]
+mod launch;
+#[cfg(feature = "libvirt")]
+mod listen;
+#[cfg(feature = "libvirt")]
+mod look;
+#[cfg(feature = "libvirt")]
+mod talk;
 
 pub use client::{Client, ClientError, Replies};
+
+use crate::model::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Gives the time.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What a supervisor works with.
+#[derive(Clone)]
+pub struct Options {
+    /// The state folder: the daemon's socket is there, and ours.
+    pub state: PathBuf,
+    /// Gives the time.
+    pub now: Now,
+    /// Hypervisors that are watched from the start, beside those where a guest was made before.
+    pub hosts: Vec<String>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("state", &self.state)
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The supervisor cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    /// Built without libvirt.
+    #[error("this cordwainer was built without libvirt; build it with the feature `libvirt` (it needs libvirt-dev and pkg-config)")]
+    NoLibvirt,
+    /// Another one runs.
+    #[error("another supervisor of guests answers at {path}", path = .0.display())]
+    Running(PathBuf),
+    /// The socket.
+    #[error("cannot listen on {path}: {source}", path = .path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// A thread or a signal handler.
+    #[error("cannot start: {0}")]
+    Start(std::io::Error),
+}
+
+#[cfg(feature = "libvirt")]
+pub use listen::{Supervisor, run, start};
+
+/// A supervisor in this process.
+#[cfg(not(feature = "libvirt"))]
+#[derive(Debug)]
+pub struct Supervisor;
+
+#[cfg(not(feature = "libvirt"))]
+impl Supervisor {
+    /// Ends it.
+    pub fn stop(self) {}
+}
+
+/// Supervises until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`SuperviseError::NoLibvirt`].
+#[cfg(not(feature = "libvirt"))]
+pub fn run(_options: Options) -> Result<(), SuperviseError> {
+    Err(SuperviseError::NoLibvirt)
+}
+
+/// Supervises in this process.
+///
+/// # Errors
+/// [`SuperviseError::NoLibvirt`].
+#[cfg(not(feature = "libvirt"))]
+pub fn start(_options: Options) -> Result<Supervisor, SuperviseError> {
+    Err(SuperviseError::NoLibvirt)
+}

@@ -1,9 +1,11 @@
 //! The command line's side of the control socket. It blocks, for the command line does nothing else meanwhile.
 #![allow(clippy::disallowed_methods, reason = "IO: connects to the daemon's socket")]
 
-use super::{Answer, Empty, Request, Seen};
+use super::{Answer, Empty, Launching, MediaFile, News, Request, Seen, Standing};
 use crate::event::Event;
-use std::io::{self, BufRead, BufReader, Write};
+use crate::model::{ArmId, Mac, Name};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,6 +133,91 @@ impl Client {
             }
         }
         Err(ClientError::Broken("it said nothing".to_owned()))
+    }
+
+    /// Claims the arming of a guest whose installer is about to start, and says what starts it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; refused where it is not armed, or may not be started again.
+    pub fn launch(&self, system: &Name, mac: Mac, server: Ipv4Addr) -> Result<Launching, ClientError> {
+        let request = Request::Launch {
+            launch: system.clone(),
+            mac,
+            server,
+        };
+        for answer in self.ask(&request, Some(PATIENCE))? {
+            if let Answer::Launching(launching) = answer? {
+                return Ok(*launching);
+            }
+        }
+        Err(ClientError::Broken("it said nothing".to_owned()))
+    }
+
+    /// The bytes of a kernel or an initrd, at most `most` of them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn media(&self, media: &MediaFile, most: u64) -> Result<Vec<u8>, ClientError> {
+        let request = Request::Media { media: media.clone() };
+        let mut answers = self.ask(&request, Some(PATIENCE))?;
+        let size = match answers.next() {
+            Some(Ok(Answer::Bytes(size))) => size,
+            Some(Ok(_)) | None => return Err(ClientError::Broken("it did not say how long the file is".to_owned())),
+            Some(Err(error)) => return Err(error),
+        };
+        if size > most {
+            return Err(ClientError::Broken(format!(
+                "{} of distro {} has {size} bytes, and no kernel or initrd is longer than {most}",
+                media.path, media.distro
+            )));
+        }
+        let mut bytes = Vec::new();
+        let read = answers.lines.by_ref().take(size).read_to_end(&mut bytes);
+        match read {
+            Ok(read) if u64::try_from(read).ok() == Some(size) => Ok(bytes),
+            Ok(read) => Err(ClientError::Broken(format!("{read} of {size} bytes came"))),
+            Err(error) => Err(ClientError::Broken(error.to_string())),
+        }
+    }
+
+    /// How the installation of an arming stands: at once, or within `wait` as soon as it stands unlike what is known.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn standing(
+        &self,
+        system: &Name,
+        arm: &ArmId,
+        unlike: Option<Standing>,
+        wait: Duration,
+    ) -> Result<Standing, ClientError> {
+        let request = Request::Standing {
+            standing: system.clone(),
+            arm: arm.clone(),
+            unlike,
+            wait: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        };
+        for answer in self.ask(&request, Some(wait.saturating_add(PATIENCE)))? {
+            if let Answer::Standing(standing) = answer? {
+                return Ok(standing);
+            }
+        }
+        Err(ClientError::Broken("it said nothing".to_owned()))
+    }
+
+    /// Tells what happened to a guest.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tell(&self, system: &Name, news: Vec<News>) -> Result<(), ClientError> {
+        let request = Request::Tell {
+            tell: system.clone(),
+            news,
+        };
+        for answer in self.ask(&request, Some(PATIENCE))? {
+            answer?;
+        }
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ use std::net::Ipv4Addr;
 pub const SOCKET: &str = "cordwainer.sock";
 
 /// Longest request, in bytes.
-const LONGEST: u64 = 4096;
+const LONGEST: u64 = 32 * 1024;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

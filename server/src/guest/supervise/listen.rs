@@ -1,0 +1,133 @@
+//! The supervisor's socket: bound for its owner and group, a thread for each question, until it is stopped.
+#![allow(clippy::disallowed_methods, reason = "IO: a unix socket, signals, threads")]
+
+use super::hub::Hub;
+use super::{Options, SuperviseError, talk};
+use crate::guest::protocol::SOCKET;
+use nix::sys::signal::{SigSet, Signal};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Questions at a time; more are turned away.
+const MOST: usize = 64;
+
+/// A supervisor in this process.
+#[derive(Debug)]
+pub struct Supervisor {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+}
+
+impl Supervisor {
+    /// Ends it. What was begun goes on once the next supervisor runs.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // The one who accepts looks up.
+        drop(UnixStream::connect(&self.path));
+        remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(%error, "the socket was gone already");
+    }
+}
+
+/// Supervises until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`SuperviseError`], with the remedy.
+pub fn run(options: Options) -> Result<(), SuperviseError> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    // Before any thread starts: all inherit it, and the signal waits for this one.
+    signals
+        .thread_block()
+        .map_err(|error| SuperviseError::Start(error.into()))?;
+    let supervisor = start(options)?;
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    let signal = signals.wait().map_err(|error| SuperviseError::Start(error.into()))?;
+    tracing::info!("{signal}: stopping; guests go on, and are taken up again by the next supervisor");
+    supervisor.stop();
+    Ok(())
+}
+
+/// Supervises in this process.
+///
+/// # Errors
+/// [`SuperviseError`], with the remedy.
+pub fn start(options: Options) -> Result<Supervisor, SuperviseError> {
+    let path = options.state.join(SOCKET);
+    let listener = bind(&path)?;
+    let hub = Hub::start(options)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    std::thread::Builder::new()
+        .name("listen".into())
+        .spawn(move || accept(&listener, &hub, &stopped))
+        .map_err(SuperviseError::Start)?;
+    tracing::info!("supervising guests; asked at {}", path.display());
+    Ok(Supervisor { path, stop })
+}
+
+/// Binds `path` for the owner and the group only. A socket that nobody answers at any more is taken over.
+fn bind(path: &Path) -> Result<UnixListener, SuperviseError> {
+    let socket = |source: io::Error| SuperviseError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => {
+            if UnixStream::connect(path).is_ok() {
+                return Err(SuperviseError::Running(path.to_owned()));
+            }
+            std::fs::remove_file(path).map_err(socket)?;
+        }
+        Ok(_) => {
+            return Err(socket(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "it exists and is no socket",
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(socket(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(socket)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(socket)?;
+    Ok(listener)
+}
+
+fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool) {
+    let busy = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        if stopped.load(Ordering::SeqCst) {
+            return;
+        }
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the supervisor's socket cannot be answered for now");
+                continue;
+            }
+        };
+        if busy.load(Ordering::SeqCst) >= MOST {
+            continue;
+        }
+        busy.fetch_add(1, Ordering::SeqCst);
+        let (hub, busy_one) = (Arc::clone(hub), Arc::clone(&busy));
+        let spawned = std::thread::Builder::new().name("question".into()).spawn(move || {
+            talk::talk(&stream, &hub);
+            busy_one.fetch_sub(1, Ordering::SeqCst);
+        });
+        if let Err(error) = spawned {
+            busy.fetch_sub(1, Ordering::SeqCst);
+            tracing::warn!(%error, "no thread for a question");
+        }
+    }
+}
