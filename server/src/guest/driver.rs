@@ -2,6 +2,7 @@
 //! threads of their own. It decides nothing: [`super::flow`] does.
 #![allow(clippy::disallowed_methods, reason = "IO: libvirt")]
 
+mod adopt;
 mod console;
 mod events;
 mod facts;
@@ -495,7 +496,11 @@ impl Hypervisor {
     /// # Errors
     /// [`DriverError`].
     pub fn guest(&self, uuid: &Uuid) -> Result<Guest, DriverError> {
-        self.tell_of(&self.by_uuid(uuid)?)
+        let domain = self.by_uuid(uuid)?;
+        let mut guest = self.tell_of(&domain)?;
+        let kept = metadata::parse(&self.final_xml(&domain)?).unwrap_or(None);
+        guest.spec = kept.map(|kept| Box::new(kept.spec));
+        Ok(guest)
     }
 
     /// Every guest as `guest list` has it.
@@ -546,6 +551,7 @@ impl Hypervisor {
             macs: devices.map(macs).unwrap_or_default(),
             disks: devices.map(disks).unwrap_or_default(),
             serial_log: devices.and_then(serial_log),
+            spec: None,
         })
     }
 

@@ -54,7 +54,9 @@ impl std::fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
     /// Built without libvirt.
-    #[error("this cordwainer was built without libvirt; build it with the feature `libvirt` (it needs libvirt-dev and pkg-config)")]
+    #[error(
+        "this cordwainer was built without libvirt; build it with the feature `libvirt` (it needs libvirt-dev and pkg-config)"
+    )]
     NoLibvirt,
     /// Another one runs.
     #[error("another supervisor of guests answers at {path}", path = .0.display())]

@@ -290,7 +290,7 @@ impl Hypervisor {
                 let (Ok(name), Ok(path)) = (volume.name(), volume.path()) else {
                     continue;
                 };
-                if !name.starts_with(MEDIA) || used.contains(Path::new(&path)) {
+                if !is_media(&name) || used.contains(Path::new(&path)) {
                     continue;
                 }
                 match volume.delete(0) {
@@ -311,10 +311,15 @@ impl Hypervisor {
             .pool(pool)?
             .list_volumes()
             .map_err(|error| self.error(&format!("list storage pool {pool}"), &error))?;
-        names.retain(|name| name.starts_with(MEDIA));
+        names.retain(|name| is_media(name));
         names.sort();
         Ok(names)
     }
+}
+
+/// What a check brings is deleted by the check.
+fn is_media(name: &str) -> bool {
+    name.starts_with(MEDIA) && (name.ends_with("-kernel") || name.ends_with("-initrd"))
 }
 
 fn find(pool: &StoragePool, volume: &str) -> Option<StorageVol> {

@@ -66,8 +66,10 @@ pub(super) enum Message {
     Serial(Uuid, Vec<u8>),
     /// Nobody reads its console any more.
     SerialEnded(Uuid),
-    /// An admin takes its console (true), or gave it back.
-    ConsoleTaken(Uuid, bool),
+    /// An admin takes its console: whether it is ours to give is told.
+    TakeConsole(Uuid, Sender<bool>),
+    /// He gave it back.
+    ConsoleGiven(Uuid),
     /// Its console's last lines, and with a sender what comes.
     Log(Uuid, Sender<Vec<String>>, Option<Sender<Reply>>),
     /// Give the connection.
@@ -152,8 +154,6 @@ struct Entry {
     reading: bool,
     console_taken: bool,
     read_again: Option<Instant>,
-    /// What its first boot needs, until it runs.
-    boot: Option<spec::Boot>,
 }
 
 impl Entry {
@@ -170,7 +170,6 @@ impl Entry {
             reading: false,
             console_taken: false,
             read_again: None,
-            boot: None,
         }
     }
 }
@@ -364,14 +363,22 @@ impl Host {
             Message::AskedOff(uuid) => self.feed(&uuid, &Input::AskedOff),
             Message::Forget(uuid, done) => {
                 self.guests.remove(&uuid);
-                drop(done.send(()));
+                let _gone = done.send(());
             }
             Message::Follow(uuid, follower) => self.follow(&uuid, follower),
             Message::Serial(uuid, bytes) => self.serial(&uuid, &bytes),
             Message::SerialEnded(uuid) => self.serial_ended(&uuid),
-            Message::ConsoleTaken(uuid, taken) => {
+            Message::TakeConsole(uuid, ours) => {
+                let entry = self.guests.get_mut(&uuid);
+                let reading = entry.is_some_and(|entry| {
+                    entry.console_taken = true;
+                    entry.reading
+                });
+                let _gone = ours.send(reading);
+            }
+            Message::ConsoleGiven(uuid) => {
                 if let Some(entry) = self.guests.get_mut(&uuid) {
-                    entry.console_taken = taken;
+                    entry.console_taken = false;
                 }
             }
             Message::Log(uuid, to, follow) => self.log(&uuid, &to, follow),
@@ -418,7 +425,11 @@ impl Host {
             .guests
             .iter()
             .filter(|(_, entry)| entry.job.deadline().is_some_and(|at| at <= now))
-            .filter(|(_, entry)| entry.asked.is_none_or(|at| Instant::now().saturating_duration_since(at) > ASKED))
+            .filter(|(_, entry)| {
+                entry
+                    .asked
+                    .is_none_or(|at| Instant::now().saturating_duration_since(at) > ASKED)
+            })
             .map(|(uuid, _)| uuid.clone())
             .collect();
         if self.link.is_some() {
@@ -472,7 +483,10 @@ impl Host {
                     let (own, spec, uuid) = (self.own.clone(), entry.spec.clone(), uuid.clone());
                     let (hub, media) = (Arc::clone(&self.hub), Arc::clone(&self.media));
                     self.spawn("launch", move || {
-                        own.send(Message::Ready(uuid, launch::materials(&hypervisor, &hub, &media, &spec)));
+                        own.send(Message::Ready(
+                            uuid,
+                            launch::materials(&hypervisor, &hub, &media, &spec),
+                        ));
                     });
                 }
                 Effect::StartFromDisk => return self.start_from_disk(uuid, &hypervisor),
@@ -563,7 +577,9 @@ impl Host {
     /// Asks the server once, and from now on hears from it by itself while the job is open.
     fn ask_server(&mut self, uuid: &Uuid) {
         let Some(entry) = self.guests.get_mut(uuid) else { return };
-        let Some(system) = entry.spec.system.clone() else { return };
+        let Some(system) = entry.spec.system.clone() else {
+            return;
+        };
         entry.asked = Some(Instant::now());
         let arm = crate::model::ArmId(entry.spec.job.clone());
         let (own, hub, uuid) = (self.own.clone(), Arc::clone(&self.hub), uuid.clone());
@@ -668,12 +684,16 @@ impl Host {
     /// A thread that hears from the server what becomes of an installation, until the job is closed.
     fn hear_from_server(&mut self, uuid: &Uuid) {
         let Some(entry) = self.guests.get_mut(uuid) else { return };
-        let Some(system) = entry.spec.system.clone() else { return };
+        let Some(system) = entry.spec.system.clone() else {
+            return;
+        };
         let (keep, ended) = channel();
         entry.hearing = Some(keep);
         let arm = crate::model::ArmId(entry.spec.job.clone());
         let (own, hub, uuid) = (self.own.clone(), Arc::clone(&self.hub), uuid.clone());
-        self.spawn("standing", move || launch::hear(&hub, &own, &uuid, &system, &arm, &ended));
+        self.spawn("standing", move || {
+            launch::hear(&hub, &own, &uuid, &system, &arm, &ended)
+        });
     }
 
     fn follow(&mut self, uuid: &Uuid, follower: Follower) {

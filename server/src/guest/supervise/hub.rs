@@ -1,5 +1,8 @@
 //! What all hypervisors' threads share: the way to the daemon, the clock, the list of hypervisors, and who tells the daemon's timeline.
-#![allow(clippy::disallowed_methods, reason = "IO: the list of hypervisors, a thread that tells the daemon")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "IO: the list of hypervisors, a thread that tells the daemon"
+)]
 
 use super::host::{self, Handle};
 use super::{Now, Options, SuperviseError};
@@ -138,11 +141,7 @@ fn tell(path: &std::path::Path, told: &Receiver<(Name, News)>) {
         }
         while let Some((system, _)) = waiting.first() {
             let system = system.clone();
-            let count = waiting
-                .iter()
-                .take(AT_ONCE)
-                .take_while(|(of, _)| *of == system)
-                .count();
+            let count = waiting.iter().take(AT_ONCE).take_while(|(of, _)| *of == system).count();
             let news = waiting.iter().take(count).map(|(_, news)| news.clone()).collect();
             let taken = Daemon::connect(path).and_then(|daemon| daemon.tell(&system, news));
             match taken {

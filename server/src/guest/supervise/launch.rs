@@ -159,7 +159,11 @@ pub(super) fn collect(hypervisor: &Hypervisor, materials: &Materials) {
     let held = lock(materials);
     match hypervisor.collect(&held) {
         Ok(gone) if gone.is_empty() => {}
-        Ok(gone) => tracing::info!(uri = hypervisor.uri(), "no guest needs {} any more: deleted", gone.join(", ")),
+        Ok(gone) => tracing::info!(
+            uri = hypervisor.uri(),
+            "no guest needs {} any more: deleted",
+            gone.join(", ")
+        ),
         Err(error) => tracing::debug!("unused kernels stay for now: {error}"),
     }
 }

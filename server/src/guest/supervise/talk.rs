@@ -4,8 +4,8 @@
 use super::host::{Follower, Handle, Message};
 use super::hub::Hub;
 use super::look;
-use crate::guest::driver::{DriverError, Hypervisor};
 use crate::guest::domain_xml;
+use crate::guest::driver::{DriverError, Hypervisor};
 use crate::guest::flow::{Job, Phase, Proof};
 use crate::guest::metadata::Metadata;
 use crate::guest::protocol::{Act, LONGEST, Reply, Request, Which};
@@ -328,7 +328,10 @@ fn unfinished(hypervisor: &Hypervisor, uuid: &Uuid) -> Result<(), Stopped> {
         Ok(Some(metadata)) => metadata.state.phase,
         Ok(None) | Err(_) => return Ok(()),
     };
-    let half = matches!(phase, Phase::Preparing | Phase::Launching | Phase::Unsure | Phase::Stopped { .. });
+    let half = matches!(
+        phase,
+        Phase::Preparing | Phase::Launching | Phase::Unsure | Phase::Stopped { .. }
+    );
     if half && !hypervisor.is_saved(uuid)? {
         return Err(Stopped::Refused(format!(
             "guest {} is {}: its disk is not finished; wait for it (cordwainer guest wait {}), or install it anew",
@@ -425,9 +428,7 @@ fn adopt(
             metadata.state.phase.as_str()
         )));
     }
-    let spec = found
-        .hypervisor
-        .adopted(&found.uuid, &which.guest, system, owner)?;
+    let spec = found.hypervisor.adopted(&found.uuid, &which.guest, system, owner)?;
     // It runs, or could: nothing is left to do.
     let job = Job {
         phase: Phase::Installed,
@@ -439,7 +440,10 @@ fn adopt(
         .map_err(|error| Stopped::Refused(format!("the list of hypervisors cannot be written: {error}")))?;
     found.hypervisor.remember(&Metadata::new(spec, job))?;
     found.handle.send(Message::Resync);
-    lines.did(format!("guest {} is one of ours now; its configuration is as it was", which.guest))
+    lines.did(format!(
+        "guest {} is one of ours now; its configuration is as it was",
+        which.guest
+    ))
 }
 
 fn log(which: &Which, follow: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
@@ -479,16 +483,15 @@ fn on_disk(found: &Found) -> Result<Vec<String>, Stopped> {
 /// The serial console, both ways, until one end has gone.
 fn console(which: &Which, force: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
     let found = find(hub, which)?;
-    found.handle.send(Message::ConsoleTaken(found.uuid.clone(), true));
-    // Our own reader gives way: nobody is asked for leave but another admin.
-    let opened = found
-        .hypervisor
-        .console(&found.uuid, force)
-        .or_else(|_| found.hypervisor.console(&found.uuid, true));
+    let (ours, is_ours) = channel();
+    found.handle.send(Message::TakeConsole(found.uuid.clone(), ours));
+    // Our own reader gives way; another admin must be told by --force.
+    let force = force || is_ours.recv_timeout(PATIENCE).unwrap_or(false);
+    let opened = found.hypervisor.console(&found.uuid, force);
     let console = match opened {
         Ok(console) => console,
         Err(error) => {
-            found.handle.send(Message::ConsoleTaken(found.uuid.clone(), false));
+            found.handle.send(Message::ConsoleGiven(found.uuid));
             return Err(error.into());
         }
     };
@@ -522,6 +525,6 @@ fn console(which: &Which, force: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) ->
         drop(reader.join());
         Ok(())
     });
-    found.handle.send(Message::ConsoleTaken(found.uuid, false));
+    found.handle.send(Message::ConsoleGiven(found.uuid));
     ended
 }

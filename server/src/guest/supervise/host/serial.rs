@@ -28,7 +28,9 @@ impl Host {
             .map(|(uuid, _)| uuid.clone())
             .collect();
         for uuid in wanted {
-            let Some(entry) = self.guests.get_mut(&uuid) else { continue };
+            let Some(entry) = self.guests.get_mut(&uuid) else {
+                continue;
+            };
             entry.read_again = now.checked_add(AGAIN);
             let console = match hypervisor.console(&uuid, false) {
                 Ok(console) => console,
