@@ -107,7 +107,7 @@ pub struct Known {
 }
 
 impl Hypervisor {
-    /// Connects. Call [`events::prepare`] before the first connection of the process.
+    /// Connects.
     ///
     /// # Errors
     /// [`DriverError::Away`].
