@@ -8,6 +8,7 @@ pub mod distro;
 pub mod events;
 pub mod files;
 pub mod guest_modules;
+pub mod libvirtd;
 pub mod lossy;
 pub mod need;
 pub mod netns;

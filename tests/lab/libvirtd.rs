@@ -1,0 +1,271 @@
+//! A hypervisor of a test's own: a real libvirtd in a namespace of the lab, with its own sockets, state and storage pool.
+//! It must never meet another libvirtd: each runs in a mount namespace where libvirt's folders are the test's, and what it started is
+//! ended by number.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::child::{self, Child};
+use super::need::Need;
+use super::netns::Net;
+
+pub const LIBVIRTD: Need = Need::Program("libvirtd", "libvirt-daemon-system");
+pub const VIRSH: Need = Need::Program("virsh", "libvirt-clients");
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where libvirt looks, and the folder of the test that it finds there.
+const PLACES: [(&str, &str); 5] = [
+    ("/run/libvirt", "run"),
+    ("/var/lib/libvirt", "lib"),
+    ("/etc/libvirt", "etc"),
+    ("/var/log/libvirt", "log"),
+    ("/var/cache/libvirt", "cache"),
+];
+
+/// QEMU as root: the pool lies in a folder of root's, and libvirt asks QEMU again and again where its user may not open /dev/kvm.
+const QEMU_CONF: &str =
+    "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\ncgroup_controllers = []\nremember_owner = 0\n";
+const LIBVIRTD_CONF: &str = "auth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\nlog_outputs = \"3:stderr\"\n";
+
+/// How a guest's address reaches the outside is the lab's: taps on its `br0`.
+pub struct Libvirtd<'net> {
+    net: &'net Net,
+    folder: tempfile::TempDir,
+    log: Option<Child>,
+    daemon: Option<Child>,
+    listen: Option<String>,
+}
+
+impl<'net> Libvirtd<'net> {
+    /// Starts one in the server's namespace of `net`, with a storage pool `default`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn start(net: &'net Net) -> Self {
+        Self::start_with(net, None)
+    }
+
+    /// As [`Libvirtd::start`]; it also answers on TCP at `address`, without asking who is there.
+    #[must_use]
+    pub fn start_on_tcp(net: &'net Net, address: &str) -> Self {
+        Self::start_with(net, Some(address.to_owned()))
+    }
+
+    fn start_with(net: &'net Net, listen: Option<String>) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("server-{}-virt-", std::process::id()))
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        for (_, name) in PLACES {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::create_dir(folder.path().join("pool")).unwrap();
+        for name in ["nvram", "save", "dump", "channel/target", "snapshot", "ram"] {
+            fs::create_dir_all(folder.path().join("lib/qemu").join(name)).unwrap();
+        }
+        fs::create_dir_all(folder.path().join("log/qemu")).unwrap();
+        fs::write(folder.path().join("etc/qemu.conf"), QEMU_CONF).unwrap();
+        let mut conf = LIBVIRTD_CONF.to_owned();
+        if let Some(address) = &listen {
+            conf.push_str(&format!(
+                "listen_tls = 0\nlisten_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"{address}\"\n"
+            ));
+        }
+        fs::write(folder.path().join("etc/libvirtd.conf"), conf).unwrap();
+        let mut libvirtd = Self {
+            net,
+            folder,
+            log: None,
+            daemon: None,
+            listen,
+        };
+        let mut virtlogd = libvirtd.inside("exec /usr/sbin/virtlogd -p /run/libvirt/virtlogd.pid");
+        libvirtd.log = Some(Child::start("virtlogd", &mut virtlogd));
+        libvirtd.serve();
+        let pool = libvirtd.pool();
+        libvirtd.virsh(&["pool-define-as", "default", "dir", "--target", pool.to_str().unwrap()]);
+        libvirtd.virsh(&["pool-start", "default"]);
+        libvirtd.virsh(&["pool-autostart", "default"]);
+        libvirtd
+    }
+
+    /// A shell where libvirt's folders are this one's. `ip netns exec` gives each its own mount namespace.
+    fn inside(&self, script: &str) -> Command {
+        let mut prelude = String::from("set -e\n");
+        for (place, name) in PLACES {
+            let own = self.folder.path().join(name);
+            prelude.push_str(&format!("mkdir -p {place}; mount --bind '{}' {place}\n", own.display()));
+        }
+        let mut command = self.net.command("sh");
+        command.args(["-c", &format!("{prelude}{script}")]).current_dir("/");
+        command
+    }
+
+    /// Starts the daemon (again), and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn serve(&mut self) {
+        let listen = if self.listen.is_some() { " --listen" } else { "" };
+        let mut command = self.inside(&format!("exec /usr/sbin/libvirtd -p /run/libvirt/libvirtd.pid{listen}"));
+        self.daemon = Some(Child::start("libvirtd", &mut command));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.virsh_command(&["list"]).output().unwrap();
+            if answer.status.success() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline && self.daemon.as_mut().unwrap().is_running(),
+                "libvirtd does not answer: {}",
+                String::from_utf8_lossy(&answer.stderr)
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// SIGTERM: it ends, and its guests go on.
+    pub fn stop(&mut self) {
+        let mut daemon = self.daemon.take().expect("libvirtd runs");
+        daemon.terminate();
+        daemon.wait_for_exit(PATIENCE);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        drop(self.daemon.take());
+    }
+
+    /// Its URI for clients on this machine, in whatever namespace.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!(
+            "qemu:///system?socket={}",
+            self.folder.path().join("run/libvirt-sock").display()
+        )
+    }
+
+    /// The folder of its storage pool `default`.
+    #[must_use]
+    pub fn pool(&self) -> PathBuf {
+        self.folder.path().join("pool")
+    }
+
+    fn virsh_command(&self, arguments: &[&str]) -> Command {
+        let mut command = child::command("virsh");
+        command.args(["-c", &self.uri(), "-q"]).args(arguments);
+        command
+    }
+
+    /// What virsh prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn virsh(&self, arguments: &[&str]) -> String {
+        let output = self.virsh_command(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "virsh {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// `running`, `shut off`, ...; none when there is no such domain.
+    #[must_use]
+    pub fn state(&self, guest: &str) -> Option<String> {
+        let output = self.virsh_command(&["domstate", guest]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    }
+
+    /// True when a domain is started with its host.
+    #[must_use]
+    pub fn autostarts(&self, guest: &str) -> bool {
+        self.virsh(&["dominfo", guest])
+            .lines()
+            .any(|line| line.starts_with("Autostart") && line.ends_with("enable"))
+    }
+
+    /// The configuration of a domain's next boot.
+    #[must_use]
+    pub fn inactive_xml(&self, guest: &str) -> String {
+        self.virsh(&["dumpxml", "--inactive", guest])
+    }
+
+    /// The number of a guest's QEMU process, while it runs.
+    #[must_use]
+    pub fn qemu(&self, guest: &str) -> Option<i32> {
+        let path = self.folder.path().join("run/qemu").join(format!("{guest}.pid"));
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
+    /// Kills a guest's QEMU process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_qemu(&self, guest: &str) {
+        end(self.qemu(guest).expect("its QEMU runs"));
+    }
+
+    /// What the guest's serial console said, as the hypervisor kept it.
+    #[must_use]
+    pub fn serial_log(&self, guest: &str) -> String {
+        let xml = self.inactive_xml(guest);
+        let path = xml
+            .split("<log file='")
+            .nth(1)
+            .and_then(|rest| rest.split('\'').next())
+            .expect("a serial log");
+        let inside = Path::new(path)
+            .strip_prefix("/var/log/libvirt")
+            .expect("below the log folder");
+        let bytes = fs::read(self.folder.path().join("log").join(inside)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Volumes of the pool.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.pool())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Libvirtd<'_> {
+    fn drop(&mut self) {
+        drop(self.daemon.take());
+        // Guests outlive libvirtd: each is ended by the number that it wrote down.
+        for entry in fs::read_dir(self.folder.path().join("run/qemu"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if entry.path().extension().is_some_and(|extension| extension == "pid")
+                && let Some(id) = fs::read_to_string(entry.path())
+                    .ok()
+                    .and_then(|text| text.trim().parse().ok())
+            {
+                end(id);
+            }
+        }
+        drop(self.log.take());
+    }
+}
+
+/// SIGKILL to a QEMU that this test's libvirtd started.
+fn end(id: i32) {
+    let is_qemu = fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("qemu"));
+    if is_qemu {
+        let id = nix::unistd::Pid::from_raw(id);
+        let _gone = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
+    }
+}
