@@ -2,6 +2,10 @@
 
 mod canary;
 mod crawl;
+mod imports;
+mod measured;
+mod media;
+mod mold;
 mod overtaken;
 
 use crate::cli::Session;

@@ -2,7 +2,7 @@
 
 mod genuine;
 mod kill;
-mod netboot;
+pub mod netboot;
 mod oracle;
 mod place;
 mod recognise;

@@ -1,5 +1,6 @@
 //! The ISO reader: images of xorriso in every dress, judged by what other readers unpack from them; files above 4 GiB; damaged images.
 
+mod changed;
 mod damage;
 mod importing;
 mod large;

@@ -37,6 +37,14 @@ pub enum Cause {
         /// What is wrong with it.
         error: OpenError,
     },
+    /// A medium as Windows has it.
+    #[error("{} keeps its files in UDF, which is not read; its ISO 9660 part holds {}\n  remedy      unpack it (7z x IMAGE -oFOLDER) and import the folder", .path.display(), .found)]
+    Udf {
+        /// The image.
+        path: PathBuf,
+        /// What is in its other file system.
+        found: String,
+    },
     /// `--in-place`, but the service may not read the image.
     #[error("{} may not be read by the service (user {user})\n  remedy      chmod a+r the image and a+x the folders above it, or leave --in-place out to have it copied", .path.display())]
     IsoBarred {

@@ -11,7 +11,7 @@ use super::beside::{Beside, beside, lay_beside, reaches_mirror};
 use super::cause::more;
 pub use super::cause::{Cause, ImportError};
 use super::checksum::Checksums;
-use super::detect::{Detected, Found, Look, Source, Wishes, detect};
+use super::detect::{Detected, Found, Look, Source, Unfit, Wishes, detect};
 use super::download::{self, Download, Fetcher, Manners};
 use super::iso_import;
 use super::library::Library;
@@ -241,6 +241,13 @@ fn run(
     };
     let path = download.as_ref().map_or(&request.path, |download| &download.path);
     let root = std::fs::canonicalize(path).map_err(at(path))?;
+    if root.parent().is_none() {
+        // Before anything walks over the whole machine.
+        return Err(Cause::Asked {
+            why: "the root of this machine would be served to every client".to_owned(),
+            remedy: "import the folder that holds the tree".to_owned(),
+        });
+    }
     let user = request.service_user.as_deref().unwrap_or("cordwainer");
     let reader = Reader::of(user).map_err(at(&root))?;
     let medium = if std::fs::metadata(&root).map_err(at(&root))?.is_dir() {
@@ -273,7 +280,17 @@ fn run(
         Some(over) => over,
         None => source,
     };
-    let detected = recognise(request, source, library)?;
+    let udf = medium.as_ref().is_some_and(|medium| medium.iso.volume().udf);
+    let detected = match recognise(request, source, library) {
+        Err(Cause::Unfit {
+            path,
+            unfit: Unfit::NotRecognised { found, .. },
+        }) if udf => {
+            let found = found.to_string();
+            return Err(Cause::Udf { path, found });
+        }
+        detected => detected?,
+    };
     reaches_mirror(request, source, &detected)?;
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -462,12 +479,6 @@ fn settle(
         (Place::Copy, _) => false,
     };
     if in_place {
-        if root.parent().is_none() {
-            return Err(Cause::Asked {
-                why: "the root of this machine would be served to every client".to_owned(),
-                remedy: "import the folder that holds the tree".to_owned(),
-            });
-        }
         let tree = folder(root.to_path_buf(), true);
         if !beside.is_new() {
             return Ok((with(tree, beside.overlay(None)), None));

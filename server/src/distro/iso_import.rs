@@ -10,6 +10,7 @@ use super::checksum::{Checksums, Verdict};
 use super::download::Download;
 use super::import::{Cause, ImportRequest, Place, Progress, enough_space};
 use super::iso_source::{Iso, OpenError};
+use super::iso9660::IsoError;
 use super::place::{Placed, Shelf, copy_medium, copy_of};
 use super::survey::{Reader, Survey};
 use crate::model::{Name, Tree};
@@ -35,9 +36,15 @@ pub(super) struct Medium {
 
 /// Opens the image or drive `root`, which the admin called `asked`, and judges it whole: what is cut off or lies is refused here.
 pub(super) fn open(asked: &Path, root: &Path, reader: &Reader, download: Option<Download>) -> Result<Medium, Cause> {
-    let refused = |error: OpenError| Cause::Iso {
-        path: asked.to_path_buf(),
-        error,
+    let refused = |error: OpenError| match error {
+        OpenError::Iso(IsoError::NotIso { udf: true, .. }) => Cause::Udf {
+            path: asked.to_path_buf(),
+            found: "nothing".to_owned(),
+        },
+        error => Cause::Iso {
+            path: asked.to_path_buf(),
+            error,
+        },
     };
     let at = at(root);
     let metadata = std::fs::metadata(root).map_err(at)?;

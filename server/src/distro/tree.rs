@@ -326,13 +326,15 @@ fn image(root: &Path, iso: Option<Medium>) -> io::Result<Option<Arc<Iso>>> {
     if image.medium() == medium {
         return Ok(Some(image));
     }
+    let differs = match image.medium().size {
+        size if size == medium.size => "it was written to since".to_owned(),
+        size => format!("{} bytes then, {size} now", medium.size),
+    };
     Err(io::Error::new(
         io::ErrorKind::InvalidData,
         format!(
-            "{} is another image than the one that was imported ({} bytes then, {} now)",
-            root.display(),
-            medium.size,
-            image.medium().size
+            "{} is another image than the one that was imported ({differs})",
+            root.display()
         ),
     ))
 }

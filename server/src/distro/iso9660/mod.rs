@@ -127,6 +127,8 @@ pub enum IsoError {
     NotIso {
         /// What is there, in words.
         found: String,
+        /// It is UDF.
+        udf: bool,
     },
     /// Nothing has that name.
     #[error("{0} is not in the image")]

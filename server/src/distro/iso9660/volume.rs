@@ -72,6 +72,7 @@ pub(super) fn read<S: Bytes>(source: &S) -> Result<Descriptors, IsoError> {
     }
     let Some(mut found) = primary else {
         return Err(IsoError::NotIso {
+            udf,
             found: if udf {
                 "UDF alone".to_owned()
             } else if source.size() < SECTOR.saturating_mul(FIRST.saturating_add(1)) {
