@@ -1,12 +1,16 @@
 //! The main job with Cordwainer: each firmware installs the lab distro from the network, and from then on boots its own disk, while the
 //! network stays first in its boot order. What is asserted is the order and the content of events, never their times.
 
+use super::distro;
 use super::events::{Events, Seen, seen};
 use super::need;
 use super::netns::Net;
 use super::peers;
 use super::server::{ADDRESS_NET, AUTHORITATIVE, PROXY, Server, ready};
 use super::vm::{Firmware, Machine};
+use crate::iso::medium::{XORRISO, press};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 const INSTALLER: Seen = seen("SCRIPT", &[("dialect", "ipxe"), ("gives", "install")]);
 const OWN_DISK: Seen = seen("SCRIPT", &[("dialect", "ipxe"), ("gives", "local boot")]);
@@ -36,6 +40,11 @@ const OFFER: Seen = seen("DHCP_ANSWERED", &[("message", "OFFER")]);
 /// Installs a machine and lets it boot again. `boot` is what comes before each boot script.
 fn goes_round(server: &mut Server<'_>, firmware: Firmware, boot: &[Seen]) -> Events {
     server.import_lab();
+    installs(server, firmware, boot)
+}
+
+/// The same, from what is imported as `lab`.
+fn installs(server: &mut Server<'_>, firmware: Firmware, boot: &[Seen]) -> Events {
     let mut machine = Machine::new("loop", firmware);
     server.add("web1", "lab", &machine, &[]);
     assert_eq!(server.state("web1"), "idle");
@@ -92,6 +101,43 @@ fn bios_with_ipxe_in_its_rom() {
         ],
     );
     events.none(seen("TFTP_SENT", &[]));
+}
+
+#[test]
+fn from_an_iso_that_is_never_unpacked() {
+    if !ready("from_an_iso_that_is_never_unpacked", &[XORRISO]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let image = dir.path().join("lab.iso");
+    press(distro::tree(), &image, &["-r", "-J", "-V", "LAB"]);
+    let stamp = |path: &Path| {
+        let metadata = std::fs::metadata(path).unwrap();
+        (metadata.len(), metadata.modified().unwrap())
+    };
+    let before = stamp(&image);
+    let net = Net::new(&[ADDRESS_NET]);
+    let mut server = Server::start(&net, AUTHORITATIVE);
+    let said = server.cli(&[
+        "import",
+        "--path",
+        image.to_str().unwrap(),
+        "--name",
+        "lab",
+        "--in-place",
+    ]);
+    assert!(said.contains(&format!("straight out of {}", image.display())), "{said}");
+    installs(
+        &mut server,
+        Firmware::BiosIpxeRom,
+        &[
+            seen("DHCP_RECEIVED", &[("message", "DISCOVER"), ("client", "iPXE")]),
+            OFFER,
+            SCRIPT_URL,
+        ],
+    );
+    assert_eq!(stamp(&image), before, "the image is only read");
 }
 
 #[test]
