@@ -7,6 +7,7 @@ mod heartbeat;
 mod inventory_watch;
 mod snapshots;
 mod state;
+mod writes;
 
 use crate::assets::watch::Watcher;
 use crate::config::{Config, DhcpMode};
@@ -17,10 +18,11 @@ use crate::event::sink::Sink;
 use crate::event::{Event, What};
 use crate::http;
 use crate::model::{Advertise, Subnet};
-use crate::ports::{Events, Worlds};
+use crate::ports::{Events, Rpc, Worlds};
 use crate::store::clock::Clock;
 use crate::store::{StateTask, StoreError};
 use crate::tftp;
+use crate::xmlrpc::Face;
 use arc_swap::ArcSwap;
 use ipnet::Ipv4Net;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -202,7 +204,12 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         networks: networks.clone(),
     })?
     .counting(metrics.tftp_transfers.clone());
-    let listen = vec![SocketAddr::from((any, config.http_port))];
+    let (live, served) = watch::channel(version);
+    let look = Arc::new(tokio::sync::Notify::new());
+    let mut listen = vec![SocketAddr::from((any, config.http_port))];
+    if config.cobbler.api && config.cobbler.port != 0 {
+        listen.push(SocketAddr::from((Ipv4Addr::LOCALHOST, config.cobbler.port)));
+    }
     let http = http::serve::Server::bind(
         http::serve::Options {
             metrics_listen: config.metrics_listen,
@@ -213,6 +220,10 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             effects: state.clone(),
             events: events.clone(),
             metrics: metrics.clone(),
+            rpc: config.cobbler.api.then(|| {
+                let writer = writes::Writer::new(folder.clone(), look.clone(), served.clone());
+                Arc::new(Face::new(worlds.clone(), Arc::new(writer))) as Arc<dyn Rpc>
+            }),
         },
     )?;
     let dhcp = match config.dhcp {
@@ -225,7 +236,6 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         )?),
     };
     let socket = config.state.join(SOCKET);
-    let (live, served) = watch::channel(version);
     let control = Control::bind(&socket, sink.clone(), worlds.clone(), served)
         .map_err(|source| DaemonError::Control { path: socket, source })?
         .launching(Arc::new(guests::Guests {
@@ -259,6 +269,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         watcher,
         events.clone(),
         live,
+        look,
         stopped.clone(),
     );
     parts.spawn(part("inventory watch", watch));

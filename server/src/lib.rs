@@ -56,3 +56,4 @@ pub mod ports;
 pub mod render;
 pub mod store;
 pub mod tftp;
+pub mod xmlrpc;

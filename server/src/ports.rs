@@ -5,7 +5,8 @@ use crate::event::Event;
 use crate::event::control::Launching;
 use crate::install::Installation;
 use crate::install::Installs;
-use crate::model::{Lease, Mac, Name, Timestamp};
+use crate::inventory::Change;
+use crate::model::{Lease, Mac, Name, Secret, Standing, Timestamp};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -22,6 +23,33 @@ pub trait Worlds: Send + Sync + 'static {
 pub trait Events: Send + Sync + 'static {
     /// Records `event`.
     fn emit(&self, event: Event);
+}
+
+/// Who makes a call of XML-RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Its address.
+    pub peer: Ipv4Addr,
+    /// The address of ours that it reached.
+    pub local: Ipv4Addr,
+    /// The kernel's neighbour entry of `peer`.
+    pub neighbour: Option<Mac>,
+}
+
+/// Answers calls of Cobbler's XML-RPC.
+pub trait Rpc: Send + Sync + 'static {
+    /// The XML that answers this XML. Whatever goes wrong is a fault.
+    fn call(&self, caller: Caller, body: Vec<u8>) -> BoxFuture<'_, String>;
+}
+
+/// Takes changes of the inventory, and knows who may log in.
+pub trait Writes: Send + Sync + 'static {
+    /// Judges and stores the changes, all or none; resolves once they are served. An error says why not, for the one who asked.
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), String>>;
+    /// How `user` stands when `password` is his. Takes about as long for a user that there is not.
+    fn verify(&self, user: String, password: Secret<String>) -> BoxFuture<'_, Option<Standing>>;
+    /// How `user` stands now; none when there is no such user any more.
+    fn standing(&self, user: String) -> BoxFuture<'_, Option<Standing>>;
 }
 
 /// The state could not be made durable, so the reply must not leave.

@@ -3,7 +3,7 @@
 //! The lists below are made by matches without a wildcard: a new route, question or dialect does not compile until it is crawled too.
 
 use super::Site;
-use cordwainer::boot::{Ask, Dialect, paths};
+use cordwainer::boot::{Ask, CobblerAsk, Dialect, paths};
 use cordwainer::http::Route;
 use cordwainer::http::route::route;
 use cordwainer::model::{Mac, Name};
@@ -39,7 +39,7 @@ impl Objects {
 }
 
 const DIALECTS: [Dialect; 3] = [Dialect::Ipxe, Dialect::Grub, Dialect::Pxelinux];
-const ROUTES: [Route; 3] = [Route::Metrics, Route::Health, Route::Front];
+const ROUTES: [Route; 4] = [Route::Metrics, Route::Health, Route::Front, Route::Rpc];
 
 /// How loaders spell the script of `mac` by themselves, beside the path that is handed out.
 fn spellings(dialect: Dialect, mac: Mac) -> Vec<String> {
@@ -62,6 +62,7 @@ fn paths_of(route: &Route) -> &'static str {
         Route::Metrics => "metrics",
         Route::Health => "healthz",
         Route::Front => "",
+        Route::Rpc => "cobbler_api",
         Route::Boot { .. } => unreachable!("asked by what it asks"),
     }
 }
@@ -90,7 +91,57 @@ fn asked_by(ask: &Ask, objects: &Objects, loaders: &[String]) -> Vec<String> {
             .collect(),
         Ask::AnswerFile { .. } => tokens.iter().map(|token| format!("i/{token}/ks.cfg")).collect(),
         Ask::Report { .. } => tokens.iter().map(|token| format!("r/{token}/done")).collect(),
+        Ask::Cobbler(ask) => cobbler_paths(ask, objects),
         Ask::Unknown(_) => UNKNOWN.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// The paths by which Cobbler's clients ask each of their questions.
+fn cobbler_paths(ask: &CobblerAsk, objects: &Objects) -> Vec<String> {
+    let of = |op: &str, kind: &str, names: &[String], tail: &str| -> Vec<String> {
+        let one = |name: &String| format!("cblr/svc/op/{op}/{kind}/{name}{tail}");
+        names.iter().map(one).collect()
+    };
+    match ask {
+        CobblerAsk::Answer { .. } => ["ks", "autoinstall"]
+            .iter()
+            .flat_map(|op| {
+                [
+                    of(op, "system", &objects.systems, ""),
+                    of(op, "system", &objects.systems, "/ks.cfg"),
+                    of(op, "system", &objects.systems, "/token/x"),
+                    of(op, "profile", &objects.profiles, ""),
+                    of(op, "profile", &objects.profiles, "/user-data"),
+                ]
+                .concat()
+            })
+            .collect(),
+        CobblerAsk::Autodetect => ["autodetect", "find_autoinstall", "findks"]
+            .map(|op| format!("cblr/svc/op/{op}"))
+            .to_vec(),
+        CobblerAsk::Ipxe { .. } => [
+            of("ipxe", "system", &objects.systems, ""),
+            of("gpxe", "system", &objects.systems, ""),
+        ]
+        .concat(),
+        CobblerAsk::Nopxe { .. } => of("nopxe", "system", &objects.systems, ""),
+        CobblerAsk::Trigger { .. } => ["pre", "post", "firstboot"]
+            .iter()
+            .flat_map(|mode| of(&format!("trig/mode/{mode}"), "system", &objects.systems, ""))
+            .collect(),
+        CobblerAsk::List(_) => ["systems", "profiles", "distros", "images", "settings"]
+            .map(|what| format!("cblr/svc/op/list/what/{what}"))
+            .to_vec(),
+        CobblerAsk::Yum { .. } => [
+            of("yum", "system", &objects.systems, ""),
+            of("yum", "profile", &objects.profiles, ""),
+        ]
+        .concat(),
+        CobblerAsk::DebianTree { .. } => objects
+            .distros
+            .iter()
+            .map(|distro| format!("{}/current/images/MANIFEST", paths::debian_tree(distro, "x", "amd64")))
+            .collect(),
     }
 }
 
@@ -104,7 +155,10 @@ const UNKNOWN: &[&str] = &[
     "pxelinux.cfg/C0A80001",
     "etc/passwd",
     "proc/self/environ",
-    "cblr/svc/op/ks/system/web1",
+    "cblr/svc/op/settings",
+    "cblr/svc/op/events",
+    "cblr/svc/op/script/system/web1",
+    "cblr/svc/op/template/system/web1/path/_etc_shadow",
     "api/v1/systems",
     "debug/pprof",
     "b/web1/ipxe",
@@ -142,6 +196,38 @@ fn questions() -> Vec<Ask> {
         },
         Ask::Unknown(String::new()),
     ]);
+    let name = String::new;
+    asks.extend(
+        [
+            CobblerAsk::Answer {
+                system: true,
+                name: name(),
+                token: None,
+                file: None,
+            },
+            CobblerAsk::Autodetect,
+            CobblerAsk::Ipxe { system: None },
+            CobblerAsk::Nopxe {
+                system: name(),
+                token: None,
+            },
+            CobblerAsk::Trigger {
+                mode: name(),
+                system: None,
+                token: None,
+            },
+            CobblerAsk::List(name()),
+            CobblerAsk::Yum {
+                system: true,
+                name: name(),
+            },
+            CobblerAsk::DebianTree {
+                distro: "x".parse().unwrap(),
+                path: name(),
+            },
+        ]
+        .map(Ask::Cobbler),
+    );
     asks
 }
 

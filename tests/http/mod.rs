@@ -130,6 +130,7 @@ fn world(root: &Path) -> World {
         boot_loaders: vec![],
         comment: String::new(),
         owners: vec![],
+        extra: BTreeMap::new(),
     })));
     inventory.put(Row::Profile(Arc::new(Profile {
         name: "lab".parse().unwrap(),
@@ -146,6 +147,7 @@ fn world(root: &Path) -> World {
         virt: cordwainer::model::Virt::default(),
         comment: String::new(),
         owners: vec![],
+        extra: BTreeMap::new(),
     })));
     let interface = Interface {
         mac_address: Some(MAC),
@@ -169,6 +171,7 @@ fn world(root: &Path) -> World {
         status: String::new(),
         comment: String::new(),
         owners: vec![],
+        extra: BTreeMap::new(),
     })));
     let arm = ArmId("a1".into());
     inventory.put(Row::Arm(Arc::new(Arm {
@@ -280,6 +283,7 @@ impl Lab {
             effects: record.clone(),
             events: record.clone(),
             metrics,
+            rpc: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

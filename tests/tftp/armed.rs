@@ -71,6 +71,7 @@ fn armed(mut world: World) -> World {
         virt: cordwainer::model::Virt::default(),
         comment: String::new(),
         owners: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
     })));
     let interface = Interface {
         mac_address: Some(MAC),
@@ -94,6 +95,7 @@ fn armed(mut world: World) -> World {
         status: String::new(),
         comment: String::new(),
         owners: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
     })));
     inventory.put(Row::Arm(Arc::new(Arm {
         id: ArmId("arm1".to_owned()),

@@ -228,6 +228,7 @@ fn distro(root: PathBuf) -> Distro {
         boot_loaders: Vec::new(),
         comment: String::new(),
         owners: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
     }
 }
 

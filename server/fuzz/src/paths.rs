@@ -2,7 +2,7 @@
 
 use super::canary;
 use cordwainer::boot::paths::{LONGEST, base_url, loader, normal, parse, redact_text, script, shown, tree};
-use cordwainer::boot::{Ask, Dialect};
+use cordwainer::boot::{Ask, CobblerAsk, Dialect};
 use cordwainer::http::route::{percent_decode, percent_encode, redact};
 use cordwainer::model::Mac;
 
@@ -37,6 +37,24 @@ pub fn run(bytes: &[u8]) {
             assert!(!token.contains('/') && !file.is_empty());
         }
         Ask::Report { token, stage, .. } => assert!(!token.contains('/') && !stage.contains('/')),
+        Ask::Cobbler(ask) => match ask {
+            CobblerAsk::Answer { name, token, file, .. } => {
+                let parts = [Some(name), token.as_ref(), file.as_ref()];
+                assert!(
+                    parts
+                        .into_iter()
+                        .flatten()
+                        .all(|part| !part.contains('/') && !part.is_empty())
+                );
+            }
+            CobblerAsk::DebianTree { path, .. } => below(path),
+            CobblerAsk::Autodetect
+            | CobblerAsk::Ipxe { .. }
+            | CobblerAsk::Nopxe { .. }
+            | CobblerAsk::Trigger { .. }
+            | CobblerAsk::List(_)
+            | CobblerAsk::Yum { .. } => {}
+        },
         Ask::Unknown(_) => {}
         Ask::BootFile => panic!("no path asks for that"),
     }

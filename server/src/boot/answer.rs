@@ -82,6 +82,8 @@ pub enum Answer {
     AnswerFile(Box<AnswerFile>),
     /// The report is taken; the body is one line.
     Accepted,
+    /// This text, as Cobbler gives it.
+    Text(String),
 }
 
 /// The boot part of a DHCP reply.

@@ -3,8 +3,11 @@
 //! Pure and total: every request has an answer, silence has its reason, and nothing changes but by the effects it returns.
 
 mod bootfile;
+mod cobbler;
 mod files;
 mod script;
+
+pub use cobbler::{KoanStart, koan_start};
 
 use super::{Answer, Ask, Decision, Effect, Facts, Request, Trace, World};
 use crate::config::DhcpMode;
@@ -24,6 +27,7 @@ pub fn decide(world: &World, request: &Request) -> Decision {
         Ask::TreeFile { distro, path } => files::tree_file(&mut deciding, distro, path),
         Ask::AnswerFile { token, file } => files::answer_file(&mut deciding, token, file),
         Ask::Report { token, stage, detail } => files::report(&mut deciding, token, stage, detail.as_deref()),
+        Ask::Cobbler(ask) => cobbler::choose(&mut deciding, ask),
         Ask::Unknown(what) => deciding.not_found("unknown path", format!("nothing is served as {what}")),
     };
     Decision {

@@ -107,8 +107,65 @@ pub enum Ask {
         /// More words, escaped, at most 1 KiB.
         detail: Option<String>,
     },
+    /// Something by one of Cobbler's URLs.
+    Cobbler(CobblerAsk),
     /// Something by TFTP or HTTP that no rule knows. Kept so that it is decided, and recorded, like all else.
     Unknown(String),
+}
+
+/// What Cobbler's clients ask by its URLs: installers, the sections that run after them, koan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CobblerAsk {
+    /// `op/ks`, `op/autoinstall`: an answer file.
+    Answer {
+        /// Of a system; else of a profile.
+        system: bool,
+        /// Its name.
+        name: String,
+        /// The token in the path, if there is one.
+        token: Option<String>,
+        /// Which of several files; none: the main one.
+        file: Option<String>,
+    },
+    /// `op/autodetect`, `op/findks`: the answer file of whoever asks.
+    Autodetect,
+    /// `op/ipxe`, `op/gpxe`: the boot script of a system.
+    Ipxe {
+        /// Its name; none where a MAC was given.
+        system: Option<String>,
+    },
+    /// `op/nopxe`: the machine is installed and shall boot from its disk.
+    Nopxe {
+        /// Its name.
+        system: String,
+        /// The report token in the path, if there is one.
+        token: Option<String>,
+    },
+    /// `op/trig`: the installation of a system reached a point.
+    Trigger {
+        /// `pre`, `post` or `firstboot`.
+        mode: String,
+        /// Its name; none for a profile, of which nothing is known.
+        system: Option<String>,
+        /// The report token in the path, if there is one.
+        token: Option<String>,
+    },
+    /// `op/list`: names.
+    List(String),
+    /// `op/yum`: the repositories of the installed system.
+    Yum {
+        /// Of a system; else of a profile.
+        system: bool,
+        /// Its name.
+        name: String,
+    },
+    /// What virt-install looks for in a Debian tree, which a netboot image does not have.
+    DebianTree {
+        /// The distro.
+        distro: Name,
+        /// The path below `current/images/`.
+        path: String,
+    },
 }
 
 /// One question to [`super::decide()`].

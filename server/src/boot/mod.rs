@@ -11,8 +11,8 @@ pub mod quirks;
 mod trace;
 
 pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, Script, When};
-pub use decide::{decide, still_stands};
-pub use facts::{Ask, Facts, FoundBy, Ipxe, Request, recognise};
+pub use decide::{KoanStart, decide, koan_start, still_stands};
+pub use facts::{Ask, CobblerAsk, Facts, FoundBy, Ipxe, Request, recognise};
 pub use preview::{missing_file, preview, previews};
 pub use trace::{Rule, Trace};
 

@@ -2,7 +2,7 @@
 //!
 //! It never touches a file: a path is only turned into an [`Ask`].
 
-use super::{Ask, Dialect};
+use super::{Ask, CobblerAsk, Dialect};
 use crate::model::{Mac, Name};
 
 /// Longest path that is looked at, in bytes.
@@ -131,6 +131,30 @@ pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
             }),
             Err(_) => nobody(Ask::Unknown(clean)),
         },
+        ["cblr", "svc", "op", op, rest @ ..] => {
+            cobbler(op, rest).unwrap_or_else(|| nobody(Ask::Unknown(clean.clone())))
+        }
+        ["cblr" | "cobbler", "links" | "distro_mirror", distro, rest @ ..] => match distro.parse() {
+            Ok(distro) => nobody(Ask::TreeFile {
+                distro,
+                path: rest.join("/"),
+            }),
+            Err(_) => nobody(Ask::Unknown(clean)),
+        },
+        ["cobbler", "images", distro, file] => match distro.parse() {
+            Ok(distro) => nobody(Ask::TreeFile {
+                distro,
+                path: format!("{IMAGE}{file}"),
+            }),
+            Err(_) => nobody(Ask::Unknown(clean)),
+        },
+        ["cobbler", "debian", distro, "dists", _, "main", _, rest @ ..] => match distro.parse() {
+            Ok(distro) => nobody(Ask::Cobbler(CobblerAsk::DebianTree {
+                distro,
+                path: rest.join("/"),
+            })),
+            Err(_) => nobody(Ask::Unknown(clean)),
+        },
         ["i", token, rest @ ..] if !rest.is_empty() => nobody(Ask::AnswerFile {
             token: (*token).to_owned(),
             file: rest.join("/"),
@@ -143,6 +167,90 @@ pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
         [name] if !name.is_empty() => nobody(Ask::Loader((*name).to_owned())),
         _ => nobody(Ask::Unknown(clean)),
     }
+}
+
+/// How the kernel or an initrd of a distro is asked for by its bare name.
+pub(super) const IMAGE: &str = "-/image/";
+
+/// Path of the kernel or an initrd of a distro, as koan asks for it.
+#[must_use]
+pub fn image(distro: &Name, file: &str) -> String {
+    format!("cobbler/images/{distro}/{}", encode(file))
+}
+
+/// Path of what stands in for a Debian mirror of this distro. virt-install takes the processor and the release from it.
+#[must_use]
+pub fn debian_tree(distro: &Name, codename: &str, arch: &str) -> String {
+    format!("cobbler/debian/{distro}/dists/{codename}/main/installer-{arch}")
+}
+
+/// Path of an answer file as koan names it; `token` opens that of a system.
+#[must_use]
+pub fn cobbler_answer(system: Option<(&Name, &crate::install::Token)>, profile: &Name) -> String {
+    match system {
+        Some((name, token)) => format!("cblr/svc/op/autoinstall/system/{name}/token/{}", token.reveal()),
+        None => format!("cblr/svc/op/autoinstall/profile/{profile}"),
+    }
+}
+
+/// Cobbler's service: an operation, then keys and values in turn. A file may follow an answer's.
+fn cobbler(op: &str, rest: &[&str]) -> Option<Parsed> {
+    let pairs: Vec<(&str, &str)> = rest
+        .chunks_exact(2)
+        .filter_map(|pair| Some((*pair.first()?, *pair.get(1)?)))
+        .collect();
+    let get = |key: &str| {
+        let found = pairs.iter().find(|(name, _)| *name == key);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let odd = (rest.len() % 2 == 1)
+        .then(|| rest.last().map(|file| (*file).to_owned()))
+        .flatten();
+    let target = || match (get("system"), get("profile")) {
+        (Some(name), _) => Some((true, name)),
+        (None, Some(name)) => Some((false, name)),
+        (None, None) => None,
+    };
+    let ask = match op {
+        "ks" | "autoinstall" => {
+            let (system, name) = target()?;
+            CobblerAsk::Answer {
+                system,
+                name,
+                token: get("token"),
+                file: odd,
+            }
+        }
+        "autodetect" | "find_autoinstall" | "findks" => CobblerAsk::Autodetect,
+        "ipxe" | "gpxe" => match get("mac") {
+            Some(mac) => {
+                return Some(Parsed {
+                    mac: Some(mac.parse().ok()?),
+                    ask: Ask::Script(Dialect::Ipxe),
+                });
+            }
+            None => CobblerAsk::Ipxe { system: get("system") },
+        },
+        "nopxe" => CobblerAsk::Nopxe {
+            system: get("system")?,
+            token: get("token"),
+        },
+        "trig" => CobblerAsk::Trigger {
+            mode: get("mode")?,
+            system: get("system"),
+            token: get("token"),
+        },
+        "list" => CobblerAsk::List(get("what")?),
+        "yum" => {
+            let (system, name) = target()?;
+            CobblerAsk::Yum { system, name }
+        }
+        _ => return None,
+    };
+    Some(Parsed {
+        mac: None,
+        ask: Ask::Cobbler(ask),
+    })
 }
 
 fn dialect(file: &str) -> Option<Dialect> {

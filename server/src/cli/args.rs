@@ -125,6 +125,9 @@ pub enum Command {
     Apply(Apply),
     /// Print every object as TOML, for `apply`
     Export(Export),
+    /// Who may log in to Cobbler's XML-RPC
+    #[command(subcommand)]
+    User(UserCommand),
     /// Copy the state into one file, while the daemon runs or not
     Backup(Backup),
     /// Put the state of a backup in place
@@ -468,6 +471,30 @@ pub struct Export {
     /// Write here instead of printing
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `user`.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make one; the password is read from standard input
+    Add(UserAdd),
+    /// Print the names and roles
+    List,
+    /// Give one another password, read from standard input; the logins end
+    Passwd(Named),
+    /// Take one out; the logins end
+    Remove(Named),
+}
+
+/// `user add`.
+#[derive(Debug, Clone, Args)]
+pub struct UserAdd {
+    /// Who.
+    #[command(flatten)]
+    pub name: Named,
+    /// admin: looks, changes and arms; reader: only looks
+    #[arg(long, value_name = "ROLE", default_value = "admin", value_parser = ["admin", "reader"])]
+    pub role: String,
 }
 
 /// `backup`.

@@ -5,7 +5,7 @@ use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::print::with;
 use super::{args, link, object, preview};
-use crate::boot::{World, missing_file};
+use crate::boot::World;
 use crate::install;
 use crate::inventory::{Change, Inventory, Refused, Row, RowChange, edit_all, systems_about};
 use crate::model::{Arm, ArmId, Kind, Name, Span, State};
@@ -160,57 +160,7 @@ fn not_armed(name: &Name, why: String) -> Failure {
 
 /// What would go wrong with this installation: refuses what is certain, and gives back what is only likely.
 fn judge(world: &World, name: &Name) -> Result<Vec<String>, Failure> {
-    let refused = |why: String| not_armed(name, why);
     let resolved = preview::resolve(Kind::System, name.as_str(), &world.inventory)?;
-    let distro = resolved.distro.clone();
-    let Some(media) = world.assets.media.get(&distro.name) else {
-        return Err(refused(format!(
-            "nothing is known of the files of distro `{}`; check its kernel and initrd: cordwainer distro report {}",
-            distro.name, distro.name
-        )));
-    };
-    for found in std::iter::once(&media.kernel).chain(&media.initrd) {
-        if let Err(why) = found {
-            return Err(refused(format!("distro `{}` cannot be booted: {why}", distro.name)));
-        }
-    }
-    let mut warnings = Vec::new();
-    if let Some(ram) = world
-        .assets
-        .signature_of(&distro)
-        .and_then(|signature| signature.min_ram_for(&distro.os_version))
-    {
-        warnings.push(format!(
-            "this installer needs {ram} MiB of RAM in the machine; with less it stops without a word"
-        ));
-    }
-    if let Some(what) = missing_file(world, &resolved) {
-        return Err(refused(format!(
-            "its installer loads the whole {what} of distro `{0}`, and nothing names it: cordwainer distro edit --name {0} --in-place \
-             --autoinstall-meta {what}=URL (a URL, or a path below the tree)",
-            distro.name
-        )));
-    }
-    let answers = preview::answers(world, resolved);
-    let Some(answer) = answers.first() else {
-        return Err(refused("no layer names an answer file; give its profile one: cordwainer profile edit PROFILE --autoinstall TEMPLATE".to_owned()));
-    };
-    let mut texts = Vec::new();
-    for answer in &answers {
-        texts.push(render::answer_file(answer, world).map_err(|error| {
-            let remedy = preview::remedy(answer, &error.template, world);
-            refused(format!("its answer file does not render: {error}; {remedy}"))
-        })?);
-    }
-    if !texts
-        .first()
-        .is_some_and(|text| render::leaves_login(answer, world, text))
-    {
-        return Err(refused(
-            "nobody could log in afterwards: its answer file sets neither a root password nor an SSH key; set \
-             ssh_authorized_keys or root_password_hash in [defaults] of the configuration"
-                .to_owned(),
-        ));
-    }
-    Ok(warnings)
+    let local = preview::local_address(world, &resolved);
+    render::installable(world, name, local).map_err(|why| not_armed(name, why))
 }

@@ -1,7 +1,7 @@
 //! The options that set, or look for, an object's fields. They are made from [`field_docs`], the one table of fields, so that help,
 //! man page, completions and `edit` cannot disagree.
 
-use crate::inventory::{Assignment, field_docs};
+use crate::inventory::{Assignment, FieldDoc, extra_docs, field_docs};
 use crate::model::Kind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::marker::PhantomData;
@@ -74,8 +74,28 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The fields that only Cobbler's users know. Help leaves them out.
+fn hidden<K: OfKind>() -> impl Iterator<Item = &'static FieldDoc> {
+    let known = |name: &str| field_docs(K::KIND).iter().any(|doc| doc.name == name);
+    let mut seen = std::collections::BTreeSet::new();
+    let new = move |doc: &&'static FieldDoc| !known(doc.name) && seen.insert(doc.name);
+    extra_docs(K::KIND).map(|extra| &extra.doc).filter(new)
+}
+
 impl<K: OfKind> Args for Fields<K> {
     fn augment_args(mut command: Command) -> Command {
+        for doc in hidden::<K>() {
+            let aliases = doc.aliases.iter().map(|alias| alias.replace('_', "-"));
+            let spelled = doc.name.contains('_').then(|| doc.name.to_owned());
+            let aliases: std::collections::BTreeSet<String> = aliases.chain(spelled).collect();
+            let arg = Arg::new(doc.name)
+                .long(doc.name.replace('_', "-"))
+                .aliases(aliases)
+                .action(ArgAction::Set)
+                .hide(true)
+                .help(doc.help);
+            command = command.arg(arg);
+        }
         for doc in field_docs(K::KIND) {
             let aliases: Vec<String> = doc.aliases.iter().map(|alias| alias.replace('_', "-")).collect();
             // Cobbler's users may also write the field's own name with its underscores.
@@ -116,7 +136,7 @@ impl<K: OfKind> Args for Fields<K> {
 impl<K: OfKind> FromArgMatches for Fields<K> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Vec::new();
-        for doc in field_docs(K::KIND) {
+        for doc in field_docs(K::KIND).iter().chain(hidden::<K>()) {
             if let Some(value) = matches.get_one::<String>(doc.name) {
                 let at = matches.index_of(doc.name).unwrap_or(usize::MAX);
                 // The interface is chosen before anything is set on it, wherever it was typed.

@@ -319,6 +319,7 @@ fn sent(scene: &Scene, decision: &Decision) -> String {
             )
         }
         Answer::Accepted => "the report is taken".to_owned(),
+        Answer::Text(text) => format!("the text {}", text.escape_debug()),
     }
 }
 

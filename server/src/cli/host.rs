@@ -70,3 +70,16 @@ pub(super) fn editor() -> Vec<String> {
         .collect();
     if words.is_empty() { vec!["vi".to_owned()] } else { words }
 }
+
+/// True when somebody types on standard input.
+pub(super) fn is_terminal() -> bool {
+    io::IsTerminal::is_terminal(&io::stdin())
+}
+
+/// The first line of standard input, at most 4 KiB of it.
+pub(super) fn read_line() -> io::Result<String> {
+    use std::io::{BufRead as _, Read as _};
+    let mut line = String::new();
+    io::BufReader::new(io::stdin().lock().take(4096)).read_line(&mut line)?;
+    Ok(line)
+}

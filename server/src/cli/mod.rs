@@ -27,6 +27,7 @@ mod signature;
 mod status;
 mod template;
 mod trace;
+mod user;
 mod validate;
 mod wild;
 
@@ -103,6 +104,7 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         Command::Boot(BootCommand::Trace(options)) => trace::run(&options, desk),
         Command::Apply(options) => document::apply(&options, desk),
         Command::Export(options) => document::export(&options, desk),
+        Command::User(command) => user::run(&command, desk),
         Command::Backup(options) => keep::backup(&options, desk),
         Command::Restore(options) => keep::restore(&options, desk),
         Command::State(StateCommand::Migrate) => keep::migrate(desk),

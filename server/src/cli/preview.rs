@@ -7,6 +7,7 @@ use crate::boot::{AnswerFile, World, preview, previews};
 use crate::inventory::{Inventory, Resolved, resolve_profile, resolve_system};
 use crate::model::{Kind, Name};
 use crate::render;
+pub(super) use crate::render::{missing_template, remedy};
 use serde_json::{Value, json};
 
 /// An object with all that it inherits.
@@ -32,7 +33,8 @@ pub(super) fn answers(world: &World, resolved: Resolved) -> Vec<AnswerFile> {
     previews(world, resolved, local)
 }
 
-fn local_address(world: &World, resolved: &Resolved) -> std::net::Ipv4Addr {
+/// The address of this host towards it.
+pub(super) fn local_address(world: &World, resolved: &Resolved) -> std::net::Ipv4Addr {
     let system = resolved.system.as_ref();
     let address = system.and_then(|system| system.interfaces.values().find_map(|interface| interface.ip_address));
     super::host::local_address(&world.config, address)
@@ -95,28 +97,4 @@ pub(super) fn rendered(answer: &AnswerFile, world: &World) -> Result<String, Fai
         let remedy = remedy(answer, &error.template, world);
         Failure::said(error, remedy)
     })
-}
-
-/// What to do about a template that does not render.
-pub(super) fn remedy(answer: &AnswerFile, template: &str, world: &World) -> String {
-    if world.assets.templates.contains_key(&answer.template.value) {
-        format!("cordwainer template edit {template}")
-    } else {
-        missing_template(&answer.template.value, world)
-    }
-}
-
-/// What to do about a template that cannot be had: its file is not there, or is there and cannot be read.
-pub(super) fn missing_template(name: &str, world: &World) -> String {
-    let file = world
-        .config
-        .overrides
-        .join("kickstarts")
-        .join(name)
-        .display()
-        .to_string();
-    match world.assets.problems.iter().find(|(what, _)| *what == file) {
-        Some((_, why)) => format!("mend {file}: it {why}"),
-        None => format!("write it to {file}, or name another: `cordwainer template list` shows those there are"),
-    }
 }

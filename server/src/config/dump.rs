@@ -79,6 +79,12 @@ pub fn dump(config: &Config) -> String {
     to.push_str("\n[install]\n");
     line(to, "arm_for", Some(quoted(config.arm_for)));
     line(to, "timeout", Some(quoted(config.install_timeout)));
+    to.push_str("\n[cobbler]\n");
+    let switch = |on: bool| Some(quoted(if on { "on" } else { "off" }));
+    line(to, "api", switch(config.cobbler.api));
+    line(to, "port", Some(config.cobbler.port.to_string()));
+    line(to, "register", switch(config.cobbler.register));
+    line(to, "session", Some(quoted(config.cobbler.session)));
     to.push_str("\n[defaults]\n");
     let defaults = &config.defaults;
     line(to, "ssh_authorized_keys", Some(list(&defaults.ssh_authorized_keys)));

@@ -22,13 +22,15 @@ pub enum Section {
     Boot,
     /// `[install]`.
     Install,
+    /// `[cobbler]`.
+    Cobbler,
     /// `[defaults]`.
     Defaults,
 }
 
 impl Section {
     /// All, in the order of the man page and of `config show`.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Top,
         Self::Server,
         Self::Dhcp,
@@ -37,6 +39,7 @@ impl Section {
         Self::Tftp,
         Self::Boot,
         Self::Install,
+        Self::Cobbler,
         Self::Defaults,
     ];
 
@@ -52,6 +55,7 @@ impl Section {
             Self::Tftp => "tftp",
             Self::Boot => "boot",
             Self::Install => "install",
+            Self::Cobbler => "cobbler",
             Self::Defaults => "defaults",
         }
     }
@@ -71,6 +75,7 @@ impl Section {
             Self::Tftp => "Loaders for firmware that knows nothing better.",
             Self::Boot => "What machines are offered.",
             Self::Install => "Installations.",
+            Self::Cobbler => "The faces of Cobbler: XML-RPC at /cobbler_api, for koan and for scripts, and its URLs.",
             Self::Defaults => "The root of inheritance: what every profile and system has unless it says otherwise.",
         }
     }
@@ -179,6 +184,16 @@ keys! {
         "How long `system arm` arms a machine when --for is not given.";
     Install "timeout", "a length of time like \"1h\"", "1h",
         "Silence after which an installation counts as failed.";
+
+    Cobbler "api", "\"on\" or \"off\"", "on",
+        "XML-RPC at /cobbler_api, for machines of the served networks. Without a login it answers what koan needs and nothing secret; \
+         logins are made by `cordwainer user add`.";
+    Cobbler "port", "a port number like 25151, or 0 for none", "0",
+        "Also listen there on the loopback address, as Cobbler's daemon does for scripts on its own host.";
+    Cobbler "register", "\"on\" or \"off\"", "off",
+        "on lets cobbler-register add a machine that is not on record yet, without a login. It never arms one and never changes one.";
+    Cobbler "session", "a length of time like \"60m\"", "60m",
+        "How long a login lasts after it was last used.";
 
     Defaults "ssh_authorized_keys", "a list of public keys like [\"ssh-ed25519 AAAA... you@example\"]", "none",
         "Public keys that may log in as root on installed machines.";

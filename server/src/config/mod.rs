@@ -52,6 +52,30 @@ pub enum Unknown {
     Menu,
 }
 
+/// How far the server speaks as Cobbler does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CobblerFace {
+    /// XML-RPC is answered.
+    pub api: bool,
+    /// A port of the loopback address where it is answered too; 0: none.
+    pub port: u16,
+    /// `register_new_system` is taken without a login.
+    pub register: bool,
+    /// How long a login lasts after it was last used.
+    pub session: Span,
+}
+
+impl Default for CobblerFace {
+    fn default() -> Self {
+        Self {
+            api: true,
+            port: 0,
+            register: false,
+            session: Span::seconds(3600),
+        }
+    }
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -83,6 +107,8 @@ pub struct Config {
     pub arm_for: Span,
     /// Silence after which an installation counts as failed.
     pub install_timeout: Span,
+    /// The faces of Cobbler.
+    pub cobbler: CobblerFace,
     /// Folders searched for loaders before the system's own.
     pub loader_paths: Vec<PathBuf>,
     /// Folder with `kickstarts/`, `snippets/` and `distros/` that override the embedded ones.
@@ -114,6 +140,7 @@ impl Default for Config {
             },
             arm_for: Span::seconds(4 * 3600),
             install_timeout: Span::seconds(3600),
+            cobbler: CobblerFace::default(),
             loader_paths: Vec::new(),
             overrides: PathBuf::from("/etc/cordwainer"),
             menu_default: None,

@@ -160,6 +160,17 @@ fn config<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>) -> Config {
         set(&mut config.arm_for, reader.checked(&table, "arm_for", span));
         set(&mut config.install_timeout, reader.checked(&table, "timeout", span));
     }
+    for table in tables(reader, document, Section::Cobbler) {
+        let switch = [("on", true), ("off", false)];
+        let face = &mut config.cobbler;
+        set(&mut face.api, reader.checked(&table, "api", |text| word(text, &switch)));
+        set(
+            &mut face.register,
+            reader.checked(&table, "register", |text| word(text, &switch)),
+        );
+        set(&mut face.session, reader.checked(&table, "session", span));
+        face.port = reader.port(&table, "port").unwrap_or(face.port);
+    }
     for table in tables(reader, document, Section::Defaults) {
         config.defaults = defaults(reader, &table, config.defaults);
     }

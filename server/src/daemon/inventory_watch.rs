@@ -10,7 +10,7 @@ use crate::store::clock::Clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How often inventory.db is asked whether it changed; the question costs a microsecond.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -28,6 +28,7 @@ pub(super) async fn run(
     mut watcher: Watcher,
     events: Arc<dyn Events>,
     live: watch::Sender<u64>,
+    asked: Arc<Notify>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let mut missing = BTreeSet::new();
@@ -37,6 +38,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => (),
+            () = asked.notified() => (),
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
         rounds = rounds.wrapping_add(1);

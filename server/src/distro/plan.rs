@@ -82,6 +82,7 @@ pub fn plan(
         boot_loaders: Vec::new(),
         comment: detected.to_string(),
         owners: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
     });
     distro.arch = detected.arch;
     distro.breed.clone_from(&detected.breed);
@@ -115,6 +116,7 @@ pub fn plan(
         virt: crate::model::Virt::default(),
         comment: String::new(),
         owners: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
     });
     Ok(Planned {
         distro,

@@ -6,7 +6,7 @@
 use super::content_type;
 use super::route::{Method, Route, redact, redact_text, route};
 use crate::assets::Asset;
-use crate::boot::{self, Answer, AnswerFile, Ask, Decision, Effect, Facts, Request, Script, World, paths};
+use crate::boot::{self, Answer, AnswerFile, Ask, CobblerAsk, Decision, Effect, Facts, Request, Script, World, paths};
 use crate::event::{Event, What};
 use crate::install::{Token, TokenKind};
 use crate::model::{Mac, Medium, Name};
@@ -221,6 +221,8 @@ pub fn respond(world: &World, request: &HttpRequest<'_>) -> Reply {
             return refused_method(nobody, &route);
         }
         (Route::Metrics | Route::Health | Route::Front, Method::Post) => return refused_method(nobody, &route),
+        // A POST goes to the methods themselves, which the shell asks.
+        (Route::Rpc, _) => return refused_method(nobody, &route),
         _ => {}
     }
     let (parsed, slash) = match route {
@@ -232,6 +234,7 @@ pub fn respond(world: &World, request: &HttpRequest<'_>) -> Reply {
             reply.body = Body::Metrics;
             return reply;
         }
+        Route::Rpc => return Reply::text(nobody, 405, "method not allowed\n"),
         Route::Boot { parsed, slash } => (parsed, slash),
     };
     let facts = boot::recognise(world, parsed.mac, request.peer, request.local, request.neighbour);
@@ -258,7 +261,9 @@ pub fn respond(world: &World, request: &HttpRequest<'_>) -> Reply {
 
 fn refused_method(who: Who, route: &Route) -> Reply {
     let mut reply = Reply::text(who, 405, "method not allowed\n");
-    let allow = if route.takes_body() || route.renders() {
+    let allow = if *route == Route::Rpc {
+        "POST"
+    } else if route.takes_body() || route.renders() {
         "GET, HEAD, POST"
     } else {
         "GET, HEAD"
@@ -331,7 +336,9 @@ fn render_answer(
                 .verdict()
                 .map_or_else(|| "no rule knows it".to_owned(), |rule| redact_text(&rule.why));
             let event = match question.ask {
-                Ask::AnswerFile { .. } | Ask::Report { .. } => What::AnswerRefused { cause: reason },
+                Ask::AnswerFile { .. } | Ask::Report { .. } | Ask::Cobbler(CobblerAsk::Answer { .. }) => {
+                    What::AnswerRefused { cause: reason }
+                }
                 _ => What::HttpNotFound {
                     path: redact(request.path),
                     reason,
@@ -391,6 +398,7 @@ fn render_answer(
             file(request, who, source, role, label, slash)
         }
         Answer::AnswerFile(answer) => answer_file(world, who, answer),
+        Answer::Text(text) => Reply::text(who, 200, text.clone()).fresh(),
         Answer::Accepted => {
             let mut reply = Reply::text(who, 200, "ok\n").fresh();
             if let Ask::Report { stage, detail, .. } = &question.ask {

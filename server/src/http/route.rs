@@ -5,7 +5,7 @@
 use crate::boot::paths;
 use crate::boot::paths::looks_like_token;
 pub use crate::boot::paths::redact_text;
-use crate::boot::{Ask, paths::Parsed};
+use crate::boot::{Ask, CobblerAsk, paths::Parsed};
 
 /// Most of a report's own words that is kept, in bytes (DESIGN 6).
 pub const DETAIL: usize = 1024;
@@ -52,6 +52,8 @@ pub enum Route {
     Health,
     /// `/`.
     Front,
+    /// Cobbler's XML-RPC, by POST.
+    Rpc,
 }
 
 impl Route {
@@ -78,7 +80,7 @@ impl Route {
             self,
             Self::Boot {
                 parsed: Parsed {
-                    ask: Ask::AnswerFile { .. } | Ask::Script(_),
+                    ask: Ask::AnswerFile { .. } | Ask::Script(_) | Ask::Cobbler(_),
                     ..
                 },
                 ..
@@ -93,7 +95,14 @@ impl Route {
             Self::Boot {
                 parsed:
                     Parsed {
-                        ask: Ask::AnswerFile { token, .. } | Ask::Report { token, .. },
+                        ask:
+                            Ask::AnswerFile { token, .. }
+                            | Ask::Report { token, .. }
+                            | Ask::Cobbler(
+                                CobblerAsk::Answer { token: Some(token), .. }
+                                | CobblerAsk::Nopxe { token: Some(token), .. }
+                                | CobblerAsk::Trigger { token: Some(token), .. },
+                            ),
                         ..
                     },
                 ..
@@ -109,7 +118,7 @@ impl Route {
             self,
             Self::Boot {
                 parsed: Parsed {
-                    ask: Ask::AnswerFile { .. },
+                    ask: Ask::AnswerFile { .. } | Ask::Cobbler(CobblerAsk::Answer { .. } | CobblerAsk::Autodetect),
                     ..
                 },
                 ..
@@ -141,6 +150,7 @@ pub fn route(path: &str, query: Option<&str>, body: &[u8]) -> Route {
         Some("") => return Route::Front,
         Some("metrics") => return Route::Metrics,
         Some("healthz") => return Route::Health,
+        Some("cobbler_api" | "cobbler_api_rw" | "RPC2") => return Route::Rpc,
         Some(_) => {}
     }
     Route::Boot {

@@ -2,6 +2,7 @@
 //!
 //! Pure. Never knows what a field resolves to; it shows and sets what the object itself says.
 
+use super::extra::{self, Extras, extra};
 use super::value::{self, Shown, Value};
 use super::{Assignment, Refused, Row};
 use crate::model::{Distro, Inherit, Kind, Name, Parent, Profile, System, Tree};
@@ -336,6 +337,9 @@ pub fn field(kind: Kind, typed: &str) -> Result<&'static FieldDoc, Refused> {
     {
         return Ok(doc);
     }
+    if let Some(extra) = extra(kind, &wanted) {
+        return Ok(&extra.doc);
+    }
     let why = match (wanted.as_str(), kind) {
         ("netboot_enabled" | "netboot", Kind::System) => {
             "a machine is installed only while it is armed; use `cordwainer system arm NAME` or `system disarm NAME`"
@@ -369,19 +373,25 @@ fn access<T>(docs: &[FieldDoc], table: &'static [Access<T>], field: &FieldDoc) -
         .map(|(_, access)| access)
 }
 
-fn set<T>(
+fn set<T: Extras>(
     object: &mut T,
-    docs: &[FieldDoc],
+    (kind, docs): (Kind, &[FieldDoc]),
     table: &'static [Access<T>],
     doc: &FieldDoc,
     interface: &Name,
     (text, in_place): (&str, bool),
 ) -> Result<(), Refused> {
-    access(docs, table, doc).map_or(Ok(()), |access| {
-        (access.read)(object, interface, text, in_place).map_err(|why| Refused::BadValue {
-            field: doc.name.to_owned(),
-            why,
-        })
+    let done = match (access(docs, table, doc), extra(kind, doc.name)) {
+        (Some(access), _) => (access.read)(object, interface, text, in_place),
+        (None, Some(field)) => {
+            let interface = doc.of_interface.then_some(interface);
+            extra::set(object.extras(interface), field, text)
+        }
+        (None, None) => Ok(()),
+    };
+    done.map_err(|why| Refused::BadValue {
+        field: doc.name.to_owned(),
+        why,
     })
 }
 
@@ -400,7 +410,14 @@ pub(super) fn assign_distro(distro: &mut Distro, fields: &[Assignment], in_place
     let none = default_interface()?;
     for (typed, text) in fields {
         let doc = field(Kind::Distro, typed)?;
-        set(distro, DISTRO_DOCS, DISTRO, doc, &none, (text, in_place))?;
+        set(
+            distro,
+            (Kind::Distro, DISTRO_DOCS),
+            DISTRO,
+            doc,
+            &none,
+            (text, in_place),
+        )?;
     }
     Ok(())
 }
@@ -410,7 +427,14 @@ pub(super) fn assign_profile(profile: &mut Profile, fields: &[Assignment], in_pl
     let none = default_interface()?;
     for (typed, text) in fields {
         let doc = field(Kind::Profile, typed)?;
-        set(profile, PROFILE_DOCS, PROFILE, doc, &none, (text, in_place))?;
+        set(
+            profile,
+            (Kind::Profile, PROFILE_DOCS),
+            PROFILE,
+            doc,
+            &none,
+            (text, in_place),
+        )?;
     }
     Ok(())
 }
@@ -436,7 +460,14 @@ pub(super) fn assign_system(system: &mut System, fields: &[Assignment], in_place
             (None, true) => implied_interface(system, doc)?,
             (None, false) => default_interface()?,
         };
-        set(system, SYSTEM_DOCS, SYSTEM, doc, &interface, (text, in_place))?;
+        set(
+            system,
+            (Kind::System, SYSTEM_DOCS),
+            SYSTEM,
+            doc,
+            &interface,
+            (text, in_place),
+        )?;
         if doc.name == "rename_interface" && selected.is_some() {
             selected = Some(interface_name(text)?);
         }
@@ -476,7 +507,20 @@ fn implied_interface(system: &System, doc: &FieldDoc) -> Result<Name, Refused> {
     }
 }
 
-fn shown<T>(object: &T, docs: &'static [FieldDoc], table: &[Access<T>], interface: Option<&Name>) -> Vec<FieldValue> {
+fn shown<T>(
+    object: &T,
+    (docs, table): (&'static [FieldDoc], &[Access<T>]),
+    interface: Option<&Name>,
+    (kind, extras): (Kind, &extra::Extra),
+) -> Vec<FieldValue> {
+    let extras = extra::shown(kind, extras, interface.is_some())
+        .into_iter()
+        .filter(|(name, _)| docs.iter().all(|doc| doc.name != *name))
+        .map(|(field, value)| FieldValue {
+            field,
+            interface: interface.cloned(),
+            value,
+        });
     docs.iter()
         .zip(table)
         .filter(|(doc, _)| doc.shape != Shape::Selector && doc.of_interface == interface.is_some())
@@ -485,6 +529,7 @@ fn shown<T>(object: &T, docs: &'static [FieldDoc], table: &[Access<T>], interfac
             interface: interface.cloned(),
             value: (access.show)(object, interface),
         })
+        .chain(extras)
         .collect()
 }
 
@@ -492,12 +537,24 @@ fn shown<T>(object: &T, docs: &'static [FieldDoc], table: &[Access<T>], interfac
 #[must_use]
 pub fn field_values(row: &Row) -> Vec<FieldValue> {
     let (name, values) = match row {
-        Row::Distro(distro) => (&distro.name, shown(&**distro, DISTRO_DOCS, DISTRO, None)),
-        Row::Profile(profile) => (&profile.name, shown(&**profile, PROFILE_DOCS, PROFILE, None)),
+        Row::Distro(distro) => (
+            &distro.name,
+            shown(&**distro, (DISTRO_DOCS, DISTRO), None, (Kind::Distro, &distro.extra)),
+        ),
+        Row::Profile(profile) => (
+            &profile.name,
+            shown(
+                &**profile,
+                (PROFILE_DOCS, PROFILE),
+                None,
+                (Kind::Profile, &profile.extra),
+            ),
+        ),
         Row::System(system) => {
-            let mut values = shown(&**system, SYSTEM_DOCS, SYSTEM, None);
-            for interface in system.interfaces.keys() {
-                values.extend(shown(&**system, SYSTEM_DOCS, SYSTEM, Some(interface)));
+            let mut values = shown(&**system, (SYSTEM_DOCS, SYSTEM), None, (Kind::System, &system.extra));
+            for (name, interface) in &system.interfaces {
+                let extras = (Kind::System, &interface.extra);
+                values.extend(shown(&**system, (SYSTEM_DOCS, SYSTEM), Some(name), extras));
             }
             (&system.name, values)
         }
@@ -529,5 +586,6 @@ pub(super) fn empty_profile(name: Name, parent: Parent) -> Profile {
         virt: crate::model::Virt::default(),
         comment: String::new(),
         owners: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
     }
 }

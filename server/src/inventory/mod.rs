@@ -6,6 +6,7 @@ mod about;
 mod check;
 pub mod document;
 mod edit;
+mod extra;
 mod fields;
 mod flatten;
 mod plan;
@@ -15,8 +16,10 @@ mod value;
 pub use about::systems_about;
 pub use check::{Claim, claims, nearest};
 pub use edit::{Assignment, Change, Refused, RowChange, edit, edit_all};
+pub use extra::{ExtraDoc, Form, extra, extra_docs, is_anonymous, resolved_extra};
 pub use fields::{FieldDoc, FieldValue, Shape, field, field_docs, field_values};
 pub use flatten::flatten;
+pub use plan::try_fields;
 pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
 pub use value::Shown;
 

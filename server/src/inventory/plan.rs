@@ -108,6 +108,7 @@ pub(super) fn new(kind: Kind, name: Name, fields: &[Assignment]) -> Result<Row, 
                 boot_loaders: Vec::new(),
                 comment: String::new(),
                 owners: Vec::new(),
+                extra: BTreeMap::new(),
             };
             assigned(Row::Distro(distro.into()), fields, false)
         }
@@ -147,10 +148,31 @@ pub(super) fn new(kind: Kind, name: Name, fields: &[Assignment]) -> Result<Row, 
                 status: String::new(),
                 comment: String::new(),
                 owners: Vec::new(),
+                extra: BTreeMap::new(),
             };
             assigned(Row::System(system.into()), fields, false)
         }
     }
+}
+
+/// Whether an object of a kind could take these fields, whatever the rest of it is: references are not looked at.
+///
+/// # Errors
+/// [`Refused`], as the change that sets them would be.
+pub fn try_fields(kind: Kind, fields: &[Assignment]) -> Result<(), Refused> {
+    let base = match kind {
+        Kind::Distro => "kernel",
+        Kind::Profile => "distro",
+        Kind::System => "profile",
+    };
+    let stands = fields
+        .iter()
+        .any(|(field, _)| field == base || (kind == Kind::Profile && field == "parent"));
+    let mut all: Vec<Assignment> = fields.to_vec();
+    if !stands {
+        all.push((base.to_owned(), "x".to_owned()));
+    }
+    new(kind, named("name", "x")?, &all).map(|_| ())
 }
 
 fn assigned(row: Row, fields: &[Assignment], in_place: bool) -> Result<Row, Refused> {

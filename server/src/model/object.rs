@@ -106,6 +106,9 @@ pub struct Distro {
     /// Free words, kept for Cobbler's users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
+    /// Fields of Cobbler's that few use or that mean nothing here, by name: kept for its users' scripts (`inventory::extra_docs`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
 }
 
 /// What a profile stands on.
@@ -162,6 +165,9 @@ pub struct Profile {
     /// Free words, kept for Cobbler's users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
+    /// Fields of Cobbler's that few use or that mean nothing here, by name: kept for its users' scripts (`inventory::extra_docs`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
 }
 
 /// One network interface of a system.
@@ -198,6 +204,9 @@ pub struct Interface {
     /// Option 82.2 of that port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay_remote_id: Option<Octets>,
+    /// Fields of Cobbler's interfaces that mean nothing here, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
 }
 
 impl Interface {
@@ -264,6 +273,9 @@ pub struct System {
     /// Free words, kept for Cobbler's users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
+    /// Fields of Cobbler's that few use or that mean nothing here, by name: kept for its users' scripts (`inventory::extra_docs`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
 }
 
 impl System {

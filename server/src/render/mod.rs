@@ -7,6 +7,7 @@ mod command_line;
 mod encode;
 mod engine;
 mod grub;
+mod installable;
 mod ipxe;
 mod login;
 mod methods;
@@ -15,8 +16,9 @@ mod sized;
 mod vars;
 
 pub use engine::{ErrorKind, LONGEST, TemplateError, answer_file};
+pub use installable::{installable, missing_template, remedy};
 pub use login::leaves_login;
-pub use vars::{Variable, variables};
+pub use vars::{Variable, secrets, variables};
 
 use crate::boot::{Dialect, Script};
 use crate::inventory::Entry;

@@ -98,6 +98,17 @@ pub fn variables(answer: &AnswerFile, world: &World) -> Vec<Variable> {
     variables
 }
 
+/// The values that must not be printed, as they may stand in a rendered text: those longer than a word that stands in any.
+#[must_use]
+pub fn secrets(answer: &AnswerFile, world: &World) -> Vec<String> {
+    let secret = variables(answer, world).into_iter().filter(|variable| variable.secret);
+    let texts = secret.filter_map(|variable| variable.value.as_str().map(str::to_owned));
+    let mut all: Vec<String> = texts.filter(|text| text.len() >= 4).collect();
+    // A secret that holds another goes first.
+    all.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    all
+}
+
 /// By its name, or because it looks like a crypted password.
 fn is_secret(name: &str, value: &Value) -> bool {
     let name = name.to_ascii_lowercase();

@@ -26,7 +26,8 @@ pub(super) const SCHEMA: Schema = Schema {
          PRIMARY KEY (kind, value)) STRICT, WITHOUT ROWID;
      CREATE INDEX claims_owner ON claims (owner);
      CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-     INSERT INTO meta VALUES ('version', 0);"],
+     INSERT INTO meta VALUES ('version', 0);",
+        "CREATE TABLE users (name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL, stamp INTEGER NOT NULL) STRICT, WITHOUT ROWID;"],
 };
 
 /// How the `kind` column names an arming.

@@ -20,6 +20,7 @@ mod lock;
 mod recover;
 mod seen;
 mod state_task;
+mod users;
 
 pub use backup::{Restored, backup, restore};
 pub use clock::Clock;
@@ -32,3 +33,4 @@ pub use live_db::{LiveDb, LiveRows};
 pub use lock::StateLock;
 pub use recover::{Recovered, prepare, recover};
 pub use state_task::StateTask;
+pub use users::Users;

@@ -37,6 +37,12 @@ pub(super) fn tree_file(deciding: &mut Deciding<'_>, name: &Name, path: &str) ->
     let Some(distro) = deciding.world.inventory.distro(name.as_str()).cloned() else {
         return deciding.not_found("no such distro", format!("there is no distro {name}"));
     };
+    let by_name = path.strip_prefix(paths::IMAGE).map(|file| image_path(&distro, file));
+    let path = match &by_name {
+        Some(Some(path)) => path.as_str(),
+        Some(None) => return deciding.not_found("no such file", format!("distro {name} has no such kernel or initrd")),
+        None => path,
+    };
     infer_stage(deciding, &distro, path);
     if let Some(tree) = &distro.tree {
         deciding.trace.held("tree", format!("a file of distro {name}"));
@@ -69,6 +75,26 @@ pub(super) fn tree_file(deciding: &mut Deciding<'_>, name: &Name, path: &str) ->
         }
         None => deciding.not_found("no such file", format!("distro {name} has no tree")),
     }
+}
+
+/// The path of the kernel or initrd that has this bare name.
+fn image_path(distro: &Distro, file: &str) -> Option<String> {
+    let bare = |path: &str| path.rsplit('/').next() == Some(file);
+    let in_tree = distro.tree.is_some();
+    if bare(&distro.kernel) {
+        return Some(if in_tree {
+            distro.kernel.clone()
+        } else {
+            "-/kernel".to_owned()
+        });
+    }
+    let place = distro.initrd.iter().position(|path| bare(path))?;
+    let path = distro.initrd.get(place)?;
+    Some(if in_tree {
+        path.clone()
+    } else {
+        format!("-/initrd{place}")
+    })
 }
 
 /// The stage that fetching this file means for the machine's installation; noted once, never backwards.
@@ -162,18 +188,7 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
             format!("profile of {} names no answer file", installation.system),
         );
     };
-    let expected = deciding
-        .world
-        .assets
-        .signature_of(&resolved.distro)
-        .map(|signature| signature.answer_file.clone());
-    let own_name = template.value.rsplit('/').next().unwrap_or("");
-    let template = if file == own_name || expected.as_deref() == Some(file) {
-        Some(template)
-    } else {
-        let mut others = beside(deciding.world, &resolved).into_iter();
-        others.find_map(|(name, template)| (name == file).then_some(template))
-    };
+    let template = named(deciding, &resolved, template, file);
     let Some(template) = template else {
         return deciding.not_found(
             "no such answer file",
@@ -217,6 +232,23 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
         address: Some(peer),
         resolved,
     }))
+}
+
+/// The template of the file that is asked for, of those that this installation has.
+pub(super) fn named(
+    deciding: &Deciding<'_>,
+    resolved: &inventory::Resolved,
+    main: inventory::Sourced<String>,
+    file: &str,
+) -> Option<inventory::Sourced<String>> {
+    let signature = deciding.world.assets.signature_of(&resolved.distro);
+    let expected = signature.map(|signature| signature.answer_file.as_str());
+    let own_name = main.value.rsplit('/').next().unwrap_or("");
+    if file == own_name || expected == Some(file) {
+        return Some(main);
+    }
+    let mut others = beside(deciding.world, resolved).into_iter();
+    others.find_map(|(name, template)| (name == file).then_some(template))
 }
 
 /// A stage, done or failed, as an installer reports it.

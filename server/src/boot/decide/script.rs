@@ -213,7 +213,15 @@ fn options(
     let own = &resolved.kernel_options;
     let mut removed = own.removed.clone();
     let mut entries = Vec::new();
-    for entry in signature_options(deciding, resolved, arm, system, mac) {
+    let hostname = system
+        .hostname
+        .as_ref()
+        .map_or_else(|| system.name.to_string(), |name| name.as_str().to_owned());
+    let (base, world) = (deciding.base_url(), deciding.world);
+    let answers = paths::answers(&Token::derive(&world.key, &arm.id, TokenKind::Install));
+    let report = paths::report(&Token::derive(&world.key, &arm.id, TokenKind::Report));
+    let urls = (format!("{base}/{answers}"), format!("{base}/{report}"));
+    for entry in signature_options(deciding, resolved, Some(urls), &hostname, Some(mac)) {
         if own.entries.iter().any(|own| own.key == entry.key) {
             continue;
         }
@@ -230,7 +238,15 @@ fn options(
     (entries, removed)
 }
 
-fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, arm: &Arm, system: &System, mac: Mac) -> Vec<Entry> {
+/// What the family's installer needs on its command line. Without `urls` (of the answer file and for reports), or a MAC, what needs them
+/// is left out.
+pub(super) fn signature_options(
+    deciding: &Deciding<'_>,
+    resolved: &Resolved,
+    urls: Option<(String, String)>,
+    hostname: &str,
+    mac: Option<Mac>,
+) -> Vec<Entry> {
     let world = deciding.world;
     let distro = &resolved.distro;
     let Some((name, signature)) = distro.signature.as_ref().zip(world.assets.signature_of(distro)) else {
@@ -240,46 +256,42 @@ fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, arm: &Arm, sy
         return Vec::new();
     };
     let base = deciding.base_url();
-    let hostname = system
-        .hostname
-        .as_ref()
-        .map_or_else(|| system.name.to_string(), |name| name.as_str().to_owned());
-    let (short, domain) = hostname.split_once('.').unwrap_or((&hostname, ""));
+    let (short, domain) = hostname.split_once('.').unwrap_or((hostname, ""));
     let subnet = deciding.facts.peer.and_then(|peer| world.config.subnet_of(peer));
     let domain = if domain.is_empty() {
         subnet.and_then(|subnet| subnet.domain.as_deref()).unwrap_or("")
     } else {
         domain
     };
+    let wants = |word: &str, name: &str| word.contains(&format!("{{{name}}}"));
+    let known = |word: &&str| {
+        let needs_url = wants(word, "answer_url") || wants(word, "report_url");
+        let needs_mac = wants(word, "mac") || wants(word, "bootif");
+        !(needs_url && urls.is_none() || needs_mac && mac.is_none())
+    };
+    let words: Vec<&str> = args.split_whitespace().filter(known).collect();
+    let (answer_url, report_url) = urls.clone().unwrap_or_default();
     let values = [
-        (
-            "answer_url",
-            format!(
-                "{base}/{}",
-                paths::answers(&Token::derive(&world.key, &arm.id, TokenKind::Install))
-            ),
-        ),
-        (
-            "report_url",
-            format!(
-                "{base}/{}",
-                paths::report(&Token::derive(&world.key, &arm.id, TokenKind::Report))
-            ),
-        ),
+        ("answer_url", answer_url),
+        ("report_url", report_url),
         ("tree", format!("{base}/{}", paths::tree(&distro.name, ""))),
         ("iso", whole_file(resolved, "iso", &base).unwrap_or_default()),
         ("rootfs", whole_file(resolved, "rootfs", &base).unwrap_or_default()),
         ("base_url", base.clone()),
         ("hostname", short.to_owned()),
         ("domain", domain.to_owned()),
-        ("mac", mac.to_string()),
-        ("bootif", format!("01-{}", mac.dashed())),
+        ("mac", mac.map(|mac| mac.to_string()).unwrap_or_default()),
+        (
+            "bootif",
+            mac.map(|mac| format!("01-{}", mac.dashed())).unwrap_or_default(),
+        ),
         ("dns", resolver(deciding, resolved).to_string()),
         ("arch", distro.arch.to_string()),
         ("version", distro.os_version.clone()),
     ];
     let layer = Layer::Signature(name.clone());
-    args.split_whitespace()
+    words
+        .into_iter()
         .filter_map(|word| {
             let filled = fill(word, &values);
             let (key, value) = match filled.split_once('=') {

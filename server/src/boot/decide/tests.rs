@@ -54,6 +54,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         boot_loaders: vec![],
         comment: String::new(),
         owners: vec![],
+        extra: std::collections::BTreeMap::new(),
     })));
     inventory.put(Row::Profile(Arc::new(Profile {
         name: "lab".parse().unwrap(),
@@ -70,6 +71,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         virt: crate::model::Virt::default(),
         comment: String::new(),
         owners: vec![],
+        extra: std::collections::BTreeMap::new(),
     })));
     let interface = Interface {
         mac_address: Some(MAC),
@@ -93,6 +95,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         status: String::new(),
         comment: String::new(),
         owners: vec![],
+        extra: std::collections::BTreeMap::new(),
     })));
     if armed {
         inventory.put(Row::Arm(Arc::new(arm())));

@@ -4,6 +4,7 @@
 //! another deadline than one that is in the middle of a header.
 #![allow(clippy::disallowed_methods, reason = "IO: a TCP stream and its clocks")]
 
+use super::calls::Place;
 use super::file::Part;
 use super::handler::{self, Answer, Payload};
 use super::seats::Seat;
@@ -221,7 +222,17 @@ impl Wire {
         stays: impl Fn() -> bool,
     ) -> Result<bool, End> {
         let started = Instant::now();
-        let keep = handler::keeps_of_body(&head);
+        let calls = handler::is_call(shared, &head);
+        let keep = if calls {
+            usize::try_from(MOST_BODY).unwrap_or(0)
+        } else {
+            handler::keeps_of_body(&head)
+        };
+        // Held until the call is answered: what all calls hold together is bounded.
+        let _place = match calls.then(|| Place::take(shared, peer)) {
+            Some(None) => return Err(Refusal::Crowded.into()),
+            place => place,
+        };
         let mut body = Vec::new();
         if keep > 0 {
             if head.length > MOST_BODY {

@@ -14,6 +14,7 @@ use crate::http::range::{Conditions, FileFacts, Portion, judge};
 use crate::http::{Body, FileRef, HttpRequest, Method, Reply, Role, Route, Who, listing, respond, route};
 use crate::install::Token;
 use crate::model::{Binding, Mac};
+use crate::ports::Caller;
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -43,6 +44,11 @@ pub(super) enum Payload {
     Nothing,
     Text(String),
     File(Part, Box<Transfer>),
+}
+
+/// True for a call of XML-RPC where it is answered.
+pub(super) fn is_call(shared: &Shared, head: &Head) -> bool {
+    head.method == Method::Post && shared.rpc.is_some() && route::route(&head.path, None, b"") == Route::Rpc
 }
 
 /// How much of a request's body is of any use, in bytes.
@@ -101,6 +107,27 @@ pub(super) async fn handle(
         }
     }
     let served = peer_v4.is_some_and(|peer| shared.options.serves(peer));
+    if asked == Route::Rpc
+        && method == Method::Post
+        && served
+        && let Some(rpc) = &shared.rpc
+    {
+        let caller = Caller {
+            peer,
+            local: v4(local).unwrap_or(Ipv4Addr::UNSPECIFIED),
+            neighbour: (world.config.binding_of(peer) == Binding::Neighbour)
+                .then(|| shared.worlds.neighbour(peer))
+                .flatten(),
+        };
+        let xml = rpc.call(caller, body).await;
+        return Ok(Answer {
+            status: 200,
+            content_type: "text/xml",
+            fields: Vec::new(),
+            length: Some(u64::try_from(xml.len()).unwrap_or(u64::MAX)),
+            payload: Payload::Text(xml),
+        });
+    }
     let installs = world.installs;
     let sighted = installs.sightings.get(&peer);
     let known = sighted.is_some_and(|seen| seen.is_fresh(world.now)) || installs.holders.contains_key(&peer);

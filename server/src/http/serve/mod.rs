@@ -7,6 +7,7 @@
     reason = "this is the shell of HTTP: it opens files, reads clocks and starts a task per connection"
 )]
 
+mod calls;
 mod connection;
 mod file;
 mod handler;
@@ -18,7 +19,7 @@ pub use connection::Patience;
 
 use crate::event::metrics::Metrics;
 use crate::http::guesses::Guesses;
-use crate::ports::{Effects, Events, Worlds};
+use crate::ports::{Effects, Events, Rpc, Worlds};
 use ipnet::Ipv4Net;
 use seats::{Seat, Seats};
 use std::io;
@@ -120,6 +121,8 @@ pub struct Ports {
     pub events: Arc<dyn Events>,
     /// The counters of `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Cobbler's XML-RPC, where it is answered.
+    pub rpc: Option<Arc<dyn Rpc>>,
 }
 
 /// What all connections share.
@@ -134,6 +137,8 @@ struct Shared {
     /// The time that transfers had after shutdown was asked for is over.
     over: AtomicBool,
     guesses: Mutex<Guesses>,
+    rpc: Option<Arc<dyn Rpc>>,
+    calls: Mutex<calls::Calls>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -177,6 +182,8 @@ impl Server {
             seats: Seats::default(),
             over: AtomicBool::new(false),
             guesses: Mutex::default(),
+            rpc: ports.rpc,
+            calls: Mutex::default(),
         };
         Ok(Self {
             listeners,

@@ -1,0 +1,94 @@
+//! The look before a machine is armed: what would keep its installation from ending well, found before its disk is wiped.
+//!
+//! Pure.
+
+use super::{answer_file, leaves_login};
+use crate::boot::{AnswerFile, World, missing_file, previews};
+use crate::inventory::resolve_system;
+use crate::model::Name;
+use std::net::Ipv4Addr;
+
+/// What would go wrong with the installation of `name`: gives back what is only likely.
+///
+/// # Errors
+/// What is certain, with the remedy.
+pub fn installable(world: &World, name: &Name, local: Ipv4Addr) -> Result<Vec<String>, String> {
+    let resolved = resolve_system(&world.inventory, name.as_str()).map_err(|broken| broken.to_string())?;
+    let distro = resolved.distro.clone();
+    let Some(media) = world.assets.media.get(&distro.name) else {
+        return Err(format!(
+            "nothing is known of the files of distro `{}`; check its kernel and initrd: cordwainer distro report {}",
+            distro.name, distro.name
+        ));
+    };
+    for found in std::iter::once(&media.kernel).chain(&media.initrd) {
+        if let Err(why) = found {
+            return Err(format!("distro `{}` cannot be booted: {why}", distro.name));
+        }
+    }
+    let mut warnings = Vec::new();
+    if let Some(ram) = world
+        .assets
+        .signature_of(&distro)
+        .and_then(|signature| signature.min_ram_for(&distro.os_version))
+    {
+        warnings.push(format!(
+            "this installer needs {ram} MiB of RAM in the machine; with less it stops without a word"
+        ));
+    }
+    if let Some(what) = missing_file(world, &resolved) {
+        return Err(format!(
+            "its installer loads the whole {what} of distro `{0}`, and nothing names it: cordwainer distro edit --name {0} --in-place \
+             --autoinstall-meta {what}=URL (a URL, or a path below the tree)",
+            distro.name
+        ));
+    }
+    let answers = previews(world, resolved, local);
+    let Some(answer) = answers.first() else {
+        return Err(
+            "no layer names an answer file; give its profile one: cordwainer profile edit PROFILE --autoinstall TEMPLATE"
+                .to_owned(),
+        );
+    };
+    let mut texts = Vec::new();
+    for answer in &answers {
+        texts.push(answer_file(answer, world).map_err(|error| {
+            let remedy = remedy(answer, &error.template, world);
+            format!("its answer file does not render: {error}; {remedy}")
+        })?);
+    }
+    if !texts.first().is_some_and(|text| leaves_login(answer, world, text)) {
+        return Err(
+            "nobody could log in afterwards: its answer file sets neither a root password nor an SSH key; set \
+             ssh_authorized_keys or root_password_hash in [defaults] of the configuration"
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
+}
+
+/// What to do about a template that does not render.
+#[must_use]
+pub fn remedy(answer: &AnswerFile, template: &str, world: &World) -> String {
+    if world.assets.templates.contains_key(&answer.template.value) {
+        format!("cordwainer template edit {template}")
+    } else {
+        missing_template(&answer.template.value, world)
+    }
+}
+
+/// What to do about a template that cannot be had: its file is not there, or is there and cannot be read.
+#[must_use]
+pub fn missing_template(name: &str, world: &World) -> String {
+    let file = world
+        .config
+        .overrides
+        .join("kickstarts")
+        .join(name)
+        .display()
+        .to_string();
+    match world.assets.problems.iter().find(|(what, _)| *what == file) {
+        Some((_, why)) => format!("mend {file}: it {why}"),
+        None => format!("write it to {file}, or name another: `cordwainer template list` shows those there are"),
+    }
+}

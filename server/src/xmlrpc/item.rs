@@ -1,0 +1,379 @@
+//! An object as Cobbler 3.3 shows it: its fields by name, each with the type that Cobbler gives it; and the projection for anyone.
+//!
+//! Pure. Fields that only we have are left out: a client that counts fields (Terraform's does) reads what it knows.
+
+use super::value::{Value, members};
+use crate::inventory::{Form, Inventory, Row, Shape, Shown, extra_docs, field_docs, field_values};
+use crate::model::{Dict, DictValue, Inherit, Kind, Name, Parent};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// What an object is to Cobbler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A kind that we have.
+    Kind(Kind),
+    /// One that we do not have, of which there are none: repo, image, mgmtclass, package, file, menu.
+    Other,
+}
+
+impl What {
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "distro" => Self::Kind(Kind::Distro),
+            "profile" => Self::Kind(Kind::Profile),
+            "system" => Self::Kind(Kind::System),
+            "repo" | "image" | "mgmtclass" | "package" | "file" | "menu" => Self::Other,
+            _ => return None,
+        })
+    }
+}
+
+const INHERIT: &str = Inherit::<()>::MARK;
+
+/// Ours alone.
+const OURS: [&str; 8] = [
+    "tree",
+    "signature",
+    "client_id",
+    "relay_circuit_id",
+    "relay_remote_id",
+    "anonymous_autoinstall",
+    "koan_hosts",
+    "install_disk",
+];
+
+/// The interface fields that Cobbler has, all of them and no other.
+const INTERFACE: [&str; 23] = [
+    "bonding_opts",
+    "bridge_opts",
+    "cnames",
+    "connected_mode",
+    "dhcp_tag",
+    "dns_name",
+    "if_gateway",
+    "interface_master",
+    "interface_type",
+    "ip_address",
+    "ipv6_address",
+    "ipv6_default_gateway",
+    "ipv6_mtu",
+    "ipv6_prefix",
+    "ipv6_secondaries",
+    "ipv6_static_routes",
+    "mac_address",
+    "management",
+    "mtu",
+    "netmask",
+    "static",
+    "static_routes",
+    "virt_bridge",
+];
+
+/// A dictionary as a struct: a bare key has no value, a repeated one a list.
+pub(super) fn dict(dict: &Dict) -> Value {
+    members(dict.iter().map(|(key, value)| match value {
+        DictValue::Flag => (key.to_owned(), Value::Nil),
+        DictValue::Deleted => (format!("!{key}"), Value::Nil),
+        DictValue::Values(values) => match values.as_slice() {
+            [one] => (key.to_owned(), one.as_str().into()),
+            all => (key.to_owned(), all.iter().map(String::as_str).collect()),
+        },
+    }))
+}
+
+fn of_form(form: Form, text: &str) -> Value {
+    if text == INHERIT {
+        return INHERIT.into();
+    }
+    match form {
+        Form::Text | Form::Withheld => text.into(),
+        Form::List => crate::model::words(text, |c| c.is_whitespace() || c == ',')
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+        Form::Dict => text.parse::<Dict>().map_or_else(|_| text.into(), |it| dict(&it)),
+        Form::Flag => Value::Bool(text == "true"),
+        Form::Number => text.parse::<i64>().map_or_else(|_| text.into(), Value::Int),
+        Form::Real => text.parse::<f64>().map_or_else(|_| text.into(), Value::Double),
+    }
+}
+
+/// A field of ours that Cobbler has too.
+fn own(kind: Kind, field: &str, shown: &Shown) -> Value {
+    let doc = field_docs(kind).iter().find(|doc| doc.name == field);
+    let shape = doc.map_or(Shape::Text, |doc| doc.shape);
+    // Cobbler's owners are inherited from its settings, and its dictionaries are until a profile or system has its own.
+    let inherited = field == "owners" || shape == Shape::Dict && kind != Kind::Distro || field == "boot_loaders";
+    match (field, kind, shown) {
+        ("virt_cpus", Kind::Profile, Shown::Inherit) => return Value::Int(1),
+        ("virt_path", Kind::Profile, Shown::Inherit) => return "".into(),
+        ("virt_pxe_boot", _, Shown::Inherit) => return Value::Bool(false),
+        ("virt_ram" | "virt_cpus", _, Shown::Text(text)) => return of_form(Form::Number, text),
+        ("virt_file_size", _, Shown::List(items)) => return of_form(Form::Real, &items.join(",")),
+        _ => {}
+    }
+    match (shown, shape) {
+        (Shown::Inherit, _) if matches!(field, "name_servers" | "name_servers_search") => Value::Array(Vec::new()),
+        (Shown::Inherit, _) => INHERIT.into(),
+        (Shown::Nothing, Shape::List | Shape::Dict) if inherited => INHERIT.into(),
+        (Shown::Nothing, Shape::List) => Value::Array(Vec::new()),
+        (Shown::Nothing, Shape::Dict) => Value::Struct(BTreeMap::new()),
+        (Shown::Nothing, Shape::Flag) => Value::Bool(false),
+        (Shown::Nothing, _) => "".into(),
+        (Shown::Flag(flag), _) => Value::Bool(*flag),
+        (Shown::List(items), _) if field == "initrd" => items.first().map_or("", String::as_str).into(),
+        (Shown::List(items), _) => items.iter().map(String::as_str).collect(),
+        (Shown::Text(text), Shape::Dict) => of_form(Form::Dict, text),
+        (Shown::Text(text), Shape::List) => of_form(Form::List, text),
+        (Shown::Text(text), _) => text.as_str().into(),
+    }
+}
+
+/// Cobbler names each object by 32 hexadecimal digits; ours follow from kind and name.
+fn uid(kind: Kind, name: &Name) -> String {
+    let digest = Sha256::digest(format!("{kind}\0{name}").as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The object that stands above this one, and how deep it stands.
+fn place(inventory: &Inventory, row: &Row) -> (String, i64) {
+    let depth_of = |name: &Name| {
+        let (mut depth, mut at) = (1_i64, inventory.profile(name.as_str()));
+        // A circle cannot be stored; 64 ends one all the same.
+        while let Some(Parent::Profile(above)) = at.map(|profile| &profile.parent)
+            && depth < 64
+        {
+            (depth, at) = (depth.saturating_add(1), inventory.profile(above.as_str()));
+        }
+        depth
+    };
+    match row {
+        Row::Profile(profile) => match &profile.parent {
+            Parent::Profile(parent) => (parent.to_string(), depth_of(&profile.name)),
+            Parent::Distro(_) => (String::new(), 1),
+        },
+        Row::System(system) => (String::new(), depth_of(&system.profile).saturating_add(1)),
+        Row::Distro(_) | Row::Arm(_) => (String::new(), 0),
+    }
+}
+
+/// Every field of an object, as a user who is logged in sees it. `armed` is what Cobbler calls `netboot_enabled`.
+pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<String, Value> {
+    let Some(kind) = row.kind() else {
+        return BTreeMap::new();
+    };
+    let mut all: BTreeMap<String, Value> = BTreeMap::new();
+    let mut interfaces: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+    for extra in extra_docs(kind).filter(|extra| !extra.doc.of_interface) {
+        all.insert(extra.doc.name.to_owned(), of_form(extra.form, extra.default));
+    }
+    if let Row::System(system) = row {
+        for name in system.interfaces.keys() {
+            let extras = extra_docs(kind).filter(|extra| extra.doc.of_interface);
+            let defaults = extras.map(|extra| (extra.doc.name.to_owned(), of_form(extra.form, extra.default)));
+            interfaces.insert(name.to_string(), defaults.collect());
+        }
+    }
+    for value in field_values(row) {
+        let known = field_docs(kind).iter().any(|doc| doc.name == value.field) || value.field == "name";
+        let shown = match extra_docs(kind).find(|extra| {
+            !known && extra.doc.name == value.field && extra.doc.of_interface == value.interface.is_some()
+        }) {
+            Some(extra) => of_form(extra.form, &value.value.to_string()),
+            None => own(kind, value.field, &value.value),
+        };
+        match &value.interface {
+            Some(name) => interfaces
+                .entry(name.to_string())
+                .or_default()
+                .insert(value.field.to_owned(), shown),
+            None => all.insert(value.field.to_owned(), shown),
+        };
+    }
+    let (parent, depth) = place(inventory, row);
+    for (name, value) in [
+        ("parent", Value::Text(parent)),
+        ("depth", Value::Int(depth)),
+        ("children", Value::Array(children(inventory, row))),
+        ("ctime", Value::Double(0.0)),
+        ("mtime", Value::Double(0.0)),
+        ("uid", Value::Text(uid(kind, row.name()))),
+    ] {
+        all.insert(name.to_owned(), value);
+    }
+    match row {
+        Row::Distro(distro) => {
+            if let Some(tree) = &distro.tree {
+                let below = |path: &str| tree.root.join(path).display().to_string();
+                all.insert("kernel".to_owned(), below(&distro.kernel).into());
+                let initrd = distro.initrd.first().map(|path| below(path)).unwrap_or_default();
+                all.insert("initrd".to_owned(), initrd.into());
+            }
+            let loaders = ["grub", "pxe", "ipxe"];
+            all.insert("supported_boot_loaders".to_owned(), loaders.into_iter().collect());
+        }
+        Row::System(_) => {
+            for interface in interfaces.values_mut() {
+                interface.retain(|name, _| INTERFACE.contains(&name.as_str()));
+            }
+            let interfaces = interfaces
+                .into_iter()
+                .map(|(name, fields)| (name, Value::Struct(fields)));
+            all.insert("interfaces".to_owned(), members(interfaces));
+            all.insert("netboot_enabled".to_owned(), Value::Bool(armed));
+        }
+        Row::Profile(_) | Row::Arm(_) => {}
+    }
+    all.retain(|name, _| !OURS.contains(&name.as_str()));
+    for (old, new) in [("kickstart", "autoinstall"), ("ks_meta", "autoinstall_meta")] {
+        if let Some(value) = all.get(new).cloned() {
+            all.insert(old.to_owned(), value);
+        }
+    }
+    all
+}
+
+fn children(inventory: &Inventory, row: &Row) -> Vec<Value> {
+    let Row::Profile(of) = row else {
+        return Vec::new();
+    };
+    let below = inventory
+        .profiles()
+        .filter(|profile| matches!(&profile.parent, Parent::Profile(parent) if *parent == of.name));
+    below.map(|profile| profile.name.as_str().into()).collect()
+}
+
+/// What anyone may see of an object: koan lists by name, finds its own machine by MAC and address, and cobbler-register its profile.
+pub(super) fn public(row: &Row) -> BTreeMap<String, Value> {
+    let name = ("name", Value::from(row.name().as_str()));
+    let fields: Vec<(&str, Value)> = match row {
+        Row::Distro(distro) => vec![
+            name,
+            ("arch", distro.arch.to_string().into()),
+            ("breed", distro.breed.as_str().into()),
+            ("os_version", distro.os_version.as_str().into()),
+        ],
+        Row::Profile(profile) => {
+            let (distro, parent) = match &profile.parent {
+                Parent::Distro(name) => (name.as_str(), ""),
+                Parent::Profile(name) => ("", name.as_str()),
+            };
+            vec![name, ("distro", distro.into()), ("parent", parent.into())]
+        }
+        Row::System(system) => {
+            let interfaces = system.interfaces.iter().map(|(name, interface)| {
+                let text = |value: Option<String>| Value::Text(value.unwrap_or_default());
+                let fields = [
+                    ("mac_address", text(interface.mac_address.map(|mac| mac.to_string()))),
+                    ("ip_address", text(interface.ip_address.map(|ip| ip.to_string()))),
+                ];
+                (name.to_string(), members(fields))
+            });
+            vec![
+                name,
+                ("profile", system.profile.as_str().into()),
+                ("interfaces", members(interfaces)),
+            ]
+        }
+        Row::Arm(_) => Vec::new(),
+    };
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// True when an object fits what is looked for, as Cobbler judges it: texts with `*`, `?` and without regard to case, all words of a
+/// list, all keys of a struct; a field of an interface fits when one interface's does.
+pub(super) fn fits(item: &BTreeMap<String, Value>, criteria: &BTreeMap<String, Value>) -> bool {
+    criteria.iter().all(|(field, wanted)| {
+        let on_interface = INTERFACE.contains(&field.as_str()).then(|| {
+            let interfaces = item.get("interfaces").and_then(Value::members);
+            interfaces
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .filter_map(|interface| interface.members()?.get(field))
+                .any(|found| compares(found, wanted))
+        });
+        on_interface.unwrap_or(false) || item.get(field).is_some_and(|found| compares(found, wanted))
+    })
+}
+
+fn compares(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (_, Value::Nil) => true,
+        (Value::Text(found), wanted) => {
+            let wanted = match wanted {
+                Value::Text(text) => text.clone(),
+                Value::Int(number) => number.to_string(),
+                _ => return false,
+            };
+            glob(&wanted.to_lowercase(), &found.to_lowercase())
+        }
+        (Value::Bool(found), Value::Text(wanted)) => {
+            matches!(wanted.to_lowercase().as_str(), "true" | "1" | "y" | "yes") == *found
+        }
+        (Value::Bool(found), wanted) => wanted.is_true() == *found,
+        (Value::Int(_), wanted) => wanted.number() == found.number(),
+        (Value::Array(items), Value::Text(wanted)) => wanted
+            .split([' ', ','])
+            .filter(|word| !word.is_empty())
+            .all(|word| items.iter().any(|item| item.text() == Some(word))),
+        (Value::Array(items), Value::Array(wanted)) => wanted.iter().all(|one| items.contains(one)),
+        (Value::Struct(has), Value::Text(wanted)) => wanted.parse::<Dict>().is_ok_and(|wanted| match dict(&wanted) {
+            Value::Struct(wanted) => wanted.iter().all(|(key, value)| has.get(key) == Some(value)),
+            _ => false,
+        }),
+        (Value::Struct(has), Value::Struct(wanted)) => wanted.iter().all(|(key, value)| has.get(key) == Some(value)),
+        (found, wanted) => found == wanted,
+    }
+}
+
+/// `*` and `?`, in time that grows with the product of the lengths at most.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut in_text) = (0_usize, 0_usize);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(c) = text.get(in_text) {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, in_text));
+                at = at.saturating_add(1);
+            }
+            Some(p) if *p == '?' || p == c => {
+                at = at.saturating_add(1);
+                in_text = in_text.saturating_add(1);
+            }
+            _ => match star {
+                Some((back, taken)) => {
+                    let taken = taken.saturating_add(1);
+                    star = Some((back, taken));
+                    (at, in_text) = (back.saturating_add(1), taken);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(at..).is_some_and(|rest| rest.iter().all(|c| *c == '*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_are_pythons() {
+        for (pattern, text, fits) in [
+            ("*.example.org", "a.example.org", true),
+            ("a?c", "abc", true),
+            ("a*c*e", "abcde", true),
+            ("a*c*e", "abcd", false),
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}
