@@ -222,7 +222,8 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             metrics: metrics.clone(),
             rpc: config.cobbler.api.then(|| {
                 let writer = writes::Writer::new(folder.clone(), look.clone(), served.clone());
-                Arc::new(Face::new(worlds.clone(), Arc::new(writer))) as Arc<dyn Rpc>
+                let face: Arc<dyn Rpc> = Arc::new(Face::new(worlds.clone(), Arc::new(writer)));
+                face
             }),
         },
     )?;
@@ -268,8 +269,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         snapshots.clone(),
         watcher,
         events.clone(),
-        live,
-        look,
+        inventory_watch::Served { live, look },
         stopped.clone(),
     );
     parts.spawn(part("inventory watch", watch));

@@ -67,7 +67,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("render", core.to_vec()),
         ("dhcp", protocol.clone()),
         ("tftp", protocol.clone()),
-        ("http", protocol),
+        ("http", protocol.clone()),
+        ("xmlrpc", protocol),
         ("distro", vec!["model", "event"]),
         ("guest", vec!["model", "event"]),
     ])

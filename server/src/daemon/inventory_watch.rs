@@ -17,6 +17,14 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// How many questions later the files on disk are looked at again.
 const LOOK: u32 = 100;
 
+/// What is told of what is served, and who asks to look at once.
+pub(super) struct Served {
+    /// The version that is served.
+    pub(super) live: watch::Sender<u64>,
+    /// Somebody wrote, and waits.
+    pub(super) look: Arc<Notify>,
+}
+
 /// Runs until `stopped` says true. Blocking work happens on a thread of its own.
 ///
 /// # Errors
@@ -27,8 +35,7 @@ pub(super) async fn run(
     snapshots: Arc<Snapshots>,
     mut watcher: Watcher,
     events: Arc<dyn Events>,
-    live: watch::Sender<u64>,
-    asked: Arc<Notify>,
+    served: Served,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let mut missing = BTreeSet::new();
@@ -38,7 +45,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => (),
-            () = asked.notified() => (),
+            () = served.look.notified() => (),
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
         rounds = rounds.wrapping_add(1);
@@ -77,7 +84,7 @@ pub(super) async fn run(
         match result {
             Ok(Some((newer, rows))) => {
                 version = newer;
-                live.send_replace(newer);
+                served.live.send_replace(newer);
                 events.emit(event(&snapshots, What::InventoryChanged { rows }));
                 failing = false;
             }

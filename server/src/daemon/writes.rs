@@ -1,6 +1,5 @@
 //! Changes that come over the network: judged and stored in inventory.db like those of the command line, and served before they are
 //! answered, so that a client reads what it wrote.
-#![expect(clippy::disallowed_methods, reason = "writes inventory.db on the blocking pool")]
 
 use crate::inventory::{Change, edit_all, systems_about};
 use crate::model::{Secret, Standing};

@@ -204,10 +204,11 @@ pub(super) fn set(extra: &mut Extra, field: &ExtraDoc, text: &str) -> Result<(),
         }
         // koan takes `5,10` for two disks.
         Form::Real
-            if !(inherits || text.is_empty())
-                && !text
+            if !inherits
+                && !text.is_empty()
+                && text
                     .split(',')
-                    .all(|part| part.trim().parse::<f64>().is_ok_and(f64::is_finite)) =>
+                    .any(|part| !part.trim().parse::<f64>().is_ok_and(f64::is_finite)) =>
         {
             return wrong("no number; write it like 5.0");
         }

@@ -468,7 +468,7 @@ mod tests {
             ("none", Value::Struct(BTreeMap::new())),
         ]);
         let xml = encode::call("m", std::slice::from_ref(&value));
-        assert_eq!(read(&xml).unwrap().arguments, [value.clone()]);
+        assert_eq!(read(&xml).unwrap().arguments, std::slice::from_ref(&value));
         assert_eq!(answer(encode::answer(&value).as_bytes(), Limits::ANSWER), Ok(Ok(value)));
         let fault = encode::fault("no <such> thing");
         assert_eq!(
@@ -483,8 +483,8 @@ mod tests {
                       <methodCall><methodName>&b;</methodName></methodCall>";
         assert_eq!(read(laughs), Err(BadXml::Doctype));
         assert_eq!(argument("<value>&b;</value>"), Err(BadXml::Entity));
-        let deep = "<value><array><data>".repeat(100_000);
-        assert_eq!(argument(&deep[..1_000_000]), Err(BadXml::Depth));
+        let deep = "<value><array><data>".repeat(50_000);
+        assert_eq!(argument(&deep), Err(BadXml::Depth));
         let many = format!("<value {}/>", "a='1' ".repeat(80_000));
         assert_eq!(argument(&many), Err(BadXml::Attributes));
         let wide = format!(

@@ -101,7 +101,7 @@ fn file_name(path: &str) -> &str {
 fn tree(base: &str, resolved: Option<&Resolved>, distro: &Distro) -> String {
     if distro.breed == "debian" {
         let suite = resolved.and_then(|resolved| resolved.autoinstall_meta.text("suite"));
-        let codename = suite.unwrap_or(match distro.os_version.split('.').next().unwrap_or("") {
+        let codename = suite.unwrap_or_else(|| match distro.os_version.split('.').next().unwrap_or("") {
             "10" => "buster",
             "11" => "bullseye",
             "12" => "bookworm",

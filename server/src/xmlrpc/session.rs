@@ -289,7 +289,7 @@ mod tests {
     fn a_login_lasts_while_it_is_used() {
         let mut sessions = Sessions::default();
         let token = sessions.open("admin", ADMIN, &[7; 32], Timestamp(0));
-        assert_eq!(token.len(), 52);
+        assert_eq!(token.len(), 56);
         assert_eq!(
             sessions
                 .user(&token, Timestamp(3_599_000), HOUR)
