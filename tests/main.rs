@@ -16,6 +16,7 @@
 )]
 
 mod cli;
+mod cobbler;
 mod dhcp;
 mod guest;
 mod hostile;

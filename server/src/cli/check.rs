@@ -8,7 +8,7 @@ use super::{host, link, preview};
 use crate::boot::World;
 use crate::config::{Config, DhcpListen, DhcpMode};
 use crate::dhcp::{Link, links, probe};
-use crate::inventory::{resolve_profile, resolve_system};
+use crate::inventory::{is_anonymous, resolve_profile, resolve_system};
 use crate::model::Binding;
 use crate::{render, store};
 use serde_json::json;
@@ -120,6 +120,7 @@ fn served(world: &World, found: &mut Findings) {
     found.check(distros(world));
     found.check(chains(world));
     found.check(templates(world));
+    found.notes.extend(koan(world));
 }
 
 fn defaults(config: &Config) -> Vec<String> {
@@ -399,6 +400,31 @@ fn distros(world: &World) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Where koan is used: the profiles that `koan --profile` gets no answer file of.
+fn koan(world: &World) -> Option<String> {
+    let mut profiles = world.inventory.profiles();
+    let used = world.config.cobbler.api
+        && profiles.any(|profile| {
+            ["anonymous_autoinstall", "koan_hosts"]
+                .iter()
+                .any(|field| profile.extra.contains_key(*field))
+        });
+    let closed: Vec<&str> = world
+        .inventory
+        .profiles()
+        .filter(|profile| !is_anonymous(&world.inventory, profile.name.as_str()))
+        .map(|profile| profile.name.as_str())
+        .take(20)
+        .collect();
+    (used && !closed.is_empty()).then(|| {
+        format!(
+            "`koan --profile` gets no answer file of {}: only a profile with anonymous-autoinstall = true gives one to anyone, with all that \
+             stands in it; `koan --system` needs none, from the armed machine itself or a host in koan-hosts",
+            closed.join(", ")
+        )
+    })
 }
 
 /// Objects whose ancestors are not all there, and armings of machines that nobody can be.
