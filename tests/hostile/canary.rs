@@ -3,6 +3,7 @@
 
 use super::crawl::{self, Objects};
 use super::{HASH, SCRIPT, Site, token};
+use cordwainer::xmlrpc::{METHODS, Value, encode};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -56,6 +57,25 @@ impl Seen {
             }
             if !name.is_empty() {
                 self.add(format!("TFTP {name} {when}"), site.tftp(name));
+            }
+        }
+    }
+
+    /// Every method of XML-RPC, with the names of everything and without a login.
+    fn calls(&mut self, site: &Site, objects: &Objects, when: &str) {
+        let names = [objects.systems.clone(), objects.profiles.clone()].concat();
+        let mut arguments: Vec<Vec<Value>> = vec![vec![]];
+        for name in &names {
+            arguments.push(vec![name.as_str().into()]);
+            for kind in ["system", "profile"] {
+                arguments.push(vec![kind.into(), name.as_str().into()]);
+            }
+        }
+        for method in METHODS.iter().filter(|method| method.name != "login") {
+            for arguments in &arguments {
+                let answer = site.post("cobbler_api", &encode::call(method.name, arguments));
+                assert!(answer.contains("<methodResponse>"), "{}: {answer}", method.name);
+                self.add(format!("{}{arguments:?} {when}", method.name), answer);
             }
         }
     }
@@ -260,19 +280,22 @@ fn no_secret_is_where_anybody_can_see_it() {
     let names = crawl::names(&site, &objects);
     assert!(names.contains("d/rocky9/images/pxeboot/vmlinuz"), "{names:?}");
     // On a subnet that trusts the token alone, whoever claims an armed machine's MAC gets its script, token and all; tests/lab/deny.rs has
-    // the others. So the armed machine's own script is looked at once it is done.
+    // the others. So the armed machine's own script, by whatever URL, is looked at once it is done.
     let mut others = names.clone();
-    others.retain(|name| !name.contains("52-54-00-00-00-01"));
+    others.retain(|name| !name.contains("52-54-00-00-00-01") && !name.ends_with("pxe/system/web1"));
     assert!(others.len() < names.len());
     let mut seen = Seen::default();
     seen.anonymous(&site, &others, "while armed");
+    seen.calls(&site, &objects, "while armed");
     let (install, report) = installation(&site);
     seen.anonymous(&site, &others, "while installing");
+    seen.calls(&site, &objects, "while installing");
     seen.commands(&site, &objects, "while installing");
     site.get(&format!("r/{report}/done"));
     assert!(site.get(&format!("i/{install}/ks.cfg")).starts_with("HTTP/1.1 404 "));
     let second = broken_templates(&site, &mut seen);
     seen.anonymous(&site, &names, "when done");
+    seen.calls(&site, &objects, "when done");
     seen.commands(&site, &objects, "when done");
     seen.command(&site, &["export"]);
     seen.command(&site, &["--json", "system", "report", "web1"]);
