@@ -137,7 +137,7 @@ macro_rules! each_target {
     };
 }
 
-each_target!(config detect dhcp document encoders http iso leases packet paths route rows scripts template tftp wall);
+each_target!(config detect dhcp document encoders http iso leases packet paths route rows scripts template tftp wall xmlrpc);
 
 #[test]
 fn the_corpus_is_small() {

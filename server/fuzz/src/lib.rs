@@ -37,6 +37,7 @@ mod template;
 mod tftp;
 mod walls;
 mod world;
+mod xmlrpc;
 
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ const fn small(name: &'static str, run: fn(&[u8]), longest: usize) -> Target {
 }
 
 /// Every target, by name.
-pub static TARGETS: [Target; 16] = [
+pub static TARGETS: [Target; 17] = [
     small("config", config::run, 2048),
     small("detect", detect::run, 8192),
     small("dhcp", dhcp::run, 2560),
@@ -99,6 +100,7 @@ pub static TARGETS: [Target; 16] = [
     },
     small("tftp", tftp::run, 1024),
     small("wall", walls::dhcp, 640),
+    small("xmlrpc", xmlrpc::run, 4096),
 ];
 
 /// The target called `name`.

@@ -382,6 +382,32 @@ fn iso(bytes: &mut [u8], dice: &mut Dice) {
 /// What the texts of a target are made of.
 fn words(target: &str) -> &'static [&'static str] {
     match target {
+        "xmlrpc" => &[
+            "<value>",
+            "</value>",
+            "<array><data>",
+            "</data></array>",
+            "<struct>",
+            "<member><name>",
+            "</name>",
+            "<string>",
+            "</string>",
+            "<int>",
+            "<nil/>",
+            "<boolean>",
+            "<base64>",
+            "<![CDATA[",
+            "]]>",
+            "<!--",
+            "<!DOCTYPE x [",
+            "<!ENTITY a \"b\">",
+            "&#x0;",
+            "&#xd800;",
+            "&amp;",
+            "&a;",
+            "<?x?>",
+            "xmlns:a='b'",
+        ],
         "http" | "paths" | "route" => &[
             "/",
             "//",

@@ -59,7 +59,8 @@ pub fn http(bytes: &[u8]) {
         }
         // As it came; whoever shows it takes the tokens out.
         Ask::Unknown(name) => assert!(name.len() <= 2048, "{} letters of a name", name.len()),
-        Ask::Script(_) | Ask::BootFile => {}
+        // `paths` judges what these ask.
+        Ask::Cobbler(_) | Ask::Script(_) | Ask::BootFile => {}
     }
     let shown = redact(path);
     assert!(

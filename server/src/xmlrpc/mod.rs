@@ -1,6 +1,6 @@
 //! Cobbler's XML-RPC: for koan without a login, for scripts with one.
 //!
-//! [`admit()`] is the one gate: it looks a method up in the one table of methods ([`methods`]) and judges what it needs; what is not in the
+//! [`admit()`] is the one gate: it looks a method up in the one table of methods ([`METHODS`]) and judges what it needs; what is not in the
 //! table does not exist. [`look`] answers what only reads, [`keep`] what is remembered or changed; a change leaves here as a
 //! [`Change`](crate::inventory::Change), which [`Face`] has judged and stored. Pure but for [`Face`].
 //!
