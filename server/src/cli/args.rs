@@ -1,5 +1,7 @@
 //! The command line: every command and option, once. Help, man page, completions and parsing all come from here.
 
+pub mod guest;
+
 use super::assign::{Fields, OfDistro, OfKind, OfProfile, OfSystem};
 use crate::model::{Arch, Firmware, Span};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -108,6 +110,9 @@ pub enum Command {
     /// Systems: the machines
     #[command(subcommand)]
     System(SystemCommand),
+    /// Guests of libvirt: created, installed, started from their disks
+    #[command(subcommand)]
+    Guest(guest::GuestCommand),
     /// Answer-file templates and snippets
     #[command(subcommand)]
     Template(TemplateCommand),

@@ -1,7 +1,7 @@
 //! `system arm` and `disarm`. Arming is the one thing that destroys data, so it looks at everything first, says what will happen, and is
 //! refused where the machine could not be logged into afterwards.
 
-use super::desk::Desk;
+use super::desk::{Applied, Desk};
 use super::exit::{Ended, Failure};
 use super::print::with;
 use super::{args, link, object, preview};
@@ -79,7 +79,32 @@ fn known(desk: &Desk, changes: &[Change], name: &Name) -> Result<Inventory, Fail
     desk.inventory()
 }
 
-fn armed_with(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
+/// An arming that was made.
+pub(super) struct Armed {
+    /// The arming.
+    pub(super) arm: Arm,
+    /// What was stored with it.
+    pub(super) applied: Applied,
+    /// The profile that is installed.
+    pub(super) profile: String,
+    /// The machine's addresses.
+    pub(super) macs: Vec<String>,
+    /// What would likely go wrong.
+    pub(super) warnings: Vec<String>,
+    /// How the machine stood before.
+    before: State,
+    span: Span,
+}
+
+impl Armed {
+    /// For programs.
+    pub(super) fn json(&self) -> serde_json::Value {
+        json!({"system": self.arm.system, "profile": self.profile, "until": self.arm.until.to_string(), "by": self.arm.by, "warnings": self.warnings})
+    }
+}
+
+/// Makes the changes and arms `name`, all or nothing, and prints nothing.
+pub(super) fn make(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Armed, Failure> {
     let before = known(desk, &changes, name)?;
     let mut after = before.clone();
     for row in edit_all(&before, changes.clone())? {
@@ -124,9 +149,31 @@ fn armed_with(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -
         .system(name.as_str())
         .map(|system| system.macs().map(|mac| mac.to_string()).collect())
         .unwrap_or_default();
+    Ok(Armed {
+        arm,
+        applied,
+        profile,
+        macs,
+        warnings,
+        before: state,
+        span,
+    })
+}
+
+fn armed_with(desk: &Desk, changes: Vec<Change>, name: &Name, wish: &Wish) -> Result<Ended, Failure> {
+    let armed = make(desk, changes, name, wish)?;
+    let Armed {
+        arm,
+        applied,
+        profile,
+        macs,
+        warnings,
+        before: state,
+        span,
+    } = &armed;
     if desk.printer.json {
-        let armed = json!({"system": name, "profile": profile, "until": arm.until.to_string(), "by": arm.by, "warnings": warnings});
-        desk.printer.json(&with(applied.json(), json!({"armed": armed})))?;
+        desk.printer
+            .json(&with(applied.json(), json!({"armed": armed.json()})))?;
         return Ok(Ended::Well);
     }
     let mut text = applied.text();
@@ -145,7 +192,7 @@ fn armed_with(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wish) -
     for warning in warnings {
         desk.printer.note(format!("warning   {warning}"));
     }
-    if state != State::Idle {
+    if *state != State::Idle {
         desk.printer.detail(format!("it was {state} before"));
     }
     Ok(Ended::Well)

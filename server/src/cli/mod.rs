@@ -12,6 +12,7 @@ mod desk;
 mod document;
 pub mod exit;
 mod explain;
+mod guest;
 mod host;
 mod import_tree;
 mod keep;
@@ -96,6 +97,7 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         }
         Command::System(SystemCommand::Arm(options)) => arm::arm(&options, desk),
         Command::System(SystemCommand::Disarm(name)) => arm::disarm(name.get(), desk),
+        Command::Guest(command) => guest::run(command, desk),
         Command::Template(command) => template::run(&command, desk),
         Command::ValidateAutoinstalls => validate::run(desk),
         Command::Signature(SignatureCommand::Report(which)) => signature::report(&which, desk),

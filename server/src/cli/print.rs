@@ -37,6 +37,14 @@ impl Printer {
         raw(text.as_bytes())
     }
 
+    /// Prints bytes as they are: what a guest's console writes.
+    ///
+    /// # Errors
+    /// [`Failure::Output`].
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        raw(bytes)
+    }
+
     /// Prints one line of data.
     ///
     /// # Errors

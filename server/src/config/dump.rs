@@ -40,6 +40,7 @@ pub fn dump(config: &Config) -> String {
     to.push_str("\n[server]\n");
     line(to, "interfaces", Some(list(&config.interfaces)));
     line(to, "address", config.address.map(quoted));
+    line(to, "guest_address", config.guest_address.map(quoted));
     line(to, "allow", Some(list(&config.allow)));
     to.push_str("\n[dhcp]\n");
     line(to, "mode", Some(quoted(config.dhcp.as_str())));

@@ -126,6 +126,8 @@ keys! {
         "Interfaces that are served.";
     Server "address", "an IPv4 address like \"192.168.77.1\"", "the address of the interface that the request came in on",
         "Address that machines are told to fetch from.";
+    Server "guest_address", "an IPv4 address like \"192.168.122.1\"", "ours on the route to the guest's network",
+        "Address that the installers of guests are told to fetch from.";
     Server "allow", "a list of networks like [\"10.20.0.0/16\"]", "none",
         "Further networks whose machines may fetch by TFTP and HTTP, beside those of the interfaces and of each [[subnet]].";
 

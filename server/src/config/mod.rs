@@ -85,6 +85,8 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Address told to clients; none: the one of the interface that the request came in on.
     pub address: Option<Ipv4Addr>,
+    /// Address told to guests of libvirt; none: ours on the route to their network.
+    pub guest_address: Option<Ipv4Addr>,
     /// Further networks whose machines are served (TFTP and HTTP sources).
     pub allow: Vec<Ipv4Net>,
     /// How DHCP is spoken.
@@ -124,6 +126,7 @@ impl Default for Config {
             state: PathBuf::from("/var/lib/cordwainer"),
             interfaces: Vec::new(),
             address: None,
+            guest_address: None,
             allow: Vec::new(),
             dhcp: DhcpMode::Proxy,
             dhcp_listen: DhcpListen::Auto,

@@ -122,6 +122,7 @@ fn config<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>) -> Config {
             reader.checked_list(&table, "interfaces", interface),
         );
         config.address = reader.checked(&table, "address", host).map(|at| at.value);
+        config.guest_address = reader.checked(&table, "guest_address", host).map(|at| at.value);
         set_list(&mut config.allow, reader.checked_list(&table, "allow", network));
     }
     let mut mode_line = 1;
