@@ -13,10 +13,13 @@ const ANSWERS_NO: &[(&str, &str)] = &[
     ("status", ""),
 ];
 /// What is not run, and why. It is asked for its help instead, which needs it to be understood.
-const NOT_RUN: &[(&str, &str)] = &[(
-    "install-service",
-    "it changes the host; tests/cli/install.rs runs it below a folder",
-)];
+const NOT_RUN: &[(&str, &str)] = &[
+    (
+        "install-service",
+        "it changes the host; tests/cli/install.rs runs it below a folder",
+    ),
+    ("guest", "it needs a hypervisor; tests/guest runs its commands"),
+];
 
 /// The commands of the README: those in blocks behind a prompt, and those in the text.
 fn of_the_readme() -> Vec<String> {
