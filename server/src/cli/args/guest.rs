@@ -152,7 +152,7 @@ pub struct Shape {
     /// Start it with its processors stopped; `guest resume` lets them run
     #[arg(long)]
     pub start_paused: bool,
-    /// Change the XML before libvirt gets it: ./devices/disk[1]/driver/@cache=none; an empty VALUE takes out; may be given again
+    /// Change the XML before libvirt gets it: `./devices/disk[1]/driver/@cache=none`; an empty VALUE takes out; may be given again
     #[arg(long, value_name = "XPATH=VALUE", value_parser = edit)]
     pub xml_set: Vec<XmlEdit>,
 }
