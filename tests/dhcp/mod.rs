@@ -1,7 +1,7 @@
 //! DHCP: real firmware's packets and hostile ones through `respond`, and real clients against the real server.
 
 mod captures;
-mod clients;
+pub mod clients;
 mod conflict;
 mod faults;
 mod flood;

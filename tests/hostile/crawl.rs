@@ -78,6 +78,10 @@ fn asked_by(ask: &Ask, objects: &Objects, loaders: &[String]) -> Vec<String> {
             .iter()
             .flat_map(|mac| [vec![paths::script(*mac, *dialect)], spellings(*dialect, *mac)].concat())
             .collect(),
+        // Every address of a small network, whoever has it.
+        Ask::ScriptAt(..) => (0..=255_u32)
+            .map(|host| format!("pxelinux.cfg/{:08X}", 0xC000_0200 + host))
+            .collect(),
         Ask::Loader(_) => loaders
             .iter()
             .flat_map(|name| [paths::loader(name), name.clone()])
@@ -152,7 +156,7 @@ const UNKNOWN: &[&str] = &[
     "..\\session.toml",
     "state/inventory.db",
     "state/server.key",
-    "pxelinux.cfg/C0A80001",
+    "pxelinux.cfg/C0A800",
     "etc/passwd",
     "proc/self/environ",
     "cblr/svc/op/settings",
@@ -185,6 +189,7 @@ fn questions() -> Vec<Ask> {
             distro: "x".parse().unwrap(),
             path: String::new(),
         },
+        Ask::ScriptAt(Dialect::Pxelinux, std::net::Ipv4Addr::UNSPECIFIED),
         Ask::AnswerFile {
             token: String::new(),
             file: String::new(),

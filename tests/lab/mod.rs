@@ -27,3 +27,4 @@ mod loops;
 mod power_cut;
 mod proof;
 mod routers;
+mod xen;

@@ -32,6 +32,10 @@ pub fn run(bytes: &[u8]) {
                 assert_eq!(parse(&script(mac, *dialect)), parsed);
             }
         }
+        Ask::ScriptAt(_, address) => {
+            let asked = parse(&format!("pxelinux.cfg/{:08X}", address.to_bits()));
+            assert_eq!(asked.ask, parsed.ask);
+        }
         Ask::AnswerFile { token, file } => {
             below(file);
             assert!(!token.contains('/') && !file.is_empty());

@@ -9,7 +9,7 @@ mod script;
 
 pub use cobbler::{KoanStart, koan_start};
 
-use super::{Answer, Ask, Decision, Effect, Facts, Request, Trace, World};
+use super::{Answer, Ask, Decision, Effect, Facts, FoundBy, Request, Trace, World};
 use crate::config::DhcpMode;
 use crate::install::{self, Arm, Installation, State};
 use crate::model::{Binding, Mac, System, Timestamp};
@@ -19,10 +19,25 @@ use std::sync::Arc;
 /// Chooses the answer to `request`.
 #[must_use]
 pub fn decide(world: &World, request: &Request) -> Decision {
-    let mut deciding = Deciding::new(world, &request.facts);
+    let of_address;
+    let facts = match &request.ask {
+        Ask::ScriptAt(_, address) => {
+            // Who asks is somebody else; whether he may is judged below like every other request's address.
+            of_address = Facts {
+                mac: machine_at(world, *address),
+                found_by: FoundBy::Lease,
+                ..request.facts.clone()
+            };
+            &of_address
+        }
+        _ => &request.facts,
+    };
+    let mut deciding = Deciding::new(world, facts);
     let answer = match &request.ask {
         Ask::BootFile => bootfile::choose(&mut deciding),
         Ask::Script(dialect) => script::choose(&mut deciding, *dialect),
+        Ask::ScriptAt(dialect, _) if deciding.facts.mac.is_some() => script::choose(&mut deciding, *dialect),
+        Ask::ScriptAt(_, address) => deciding.not_found("unknown address", format!("no machine has {address}")),
         Ask::Loader(name) => files::loader(&mut deciding, name),
         Ask::TreeFile { distro, path } => files::tree_file(&mut deciding, distro, path),
         Ask::AnswerFile { token, file } => files::answer_file(&mut deciding, token, file),
@@ -35,6 +50,19 @@ pub fn decide(world: &World, request: &Request) -> Decision {
         trace: deciding.trace,
         effects: deciding.effects,
     }
+}
+
+/// The machine that has `address`: by our lease, else by its record.
+fn machine_at(world: &World, address: Ipv4Addr) -> Option<Mac> {
+    let of_record = || {
+        let system = world.inventory.system_by_address(address)?;
+        let interface = system
+            .interfaces
+            .values()
+            .find(|interface| interface.ip_address == Some(address))?;
+        interface.mac_address
+    };
+    world.installs.holders.get(&address).copied().or_else(of_record)
 }
 
 /// True while the armings that `effects` open are still the machines' own and in force: what was decided a while ago may be sent.

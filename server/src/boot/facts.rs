@@ -82,6 +82,8 @@ pub enum Ask {
     BootFile,
     /// The boot script in a dialect, from the loader that runs now.
     Script(super::Dialect),
+    /// The boot script of whoever has this address, from a loader that tells no MAC.
+    ScriptAt(super::Dialect, Ipv4Addr),
     /// A loader by its name, by TFTP or HTTP.
     Loader(String),
     /// A file of a distro's tree: kernel, initrd, packages. The path is below the tree, already normalised, never leaving it.

@@ -263,7 +263,8 @@ fn dialect(file: &str) -> Option<Dialect> {
 }
 
 /// PXELINUX asks `01-<mac>`, then `<HEXIP>` cut shorter and shorter, then `default`. A UUID comes first and is answered like
-/// an unknown name, at once, so that the loader goes on to the next.
+/// an unknown name, at once, so that the loader goes on to the next; so is an address that was cut, for it is a whole network's. A whole
+/// one comes from who has no MAC to tell: Xen's pypxeboot, which asks from its host for the guest that it got a lease for.
 fn pxelinux(file: &str) -> Parsed {
     let script = Ask::Script(Dialect::Pxelinux);
     if let Some(mac) = file.strip_prefix("01-").and_then(|mac| mac.parse::<Mac>().ok()) {
@@ -274,6 +275,16 @@ fn pxelinux(file: &str) -> Parsed {
     }
     if file == "default" {
         return Parsed { mac: None, ask: script };
+    }
+    let address = (file.len() == 8)
+        .then(|| u32::from_str_radix(file, 16).ok())
+        .flatten()
+        .filter(|_| !file.starts_with('+'));
+    if let Some(address) = address {
+        return Parsed {
+            mac: None,
+            ask: Ask::ScriptAt(Dialect::Pxelinux, address.into()),
+        };
     }
     Parsed {
         mac: None,
@@ -395,7 +406,14 @@ mod tests {
             );
         }
         assert_eq!(parse("\\snponly.efi").ask, Ask::Loader("snponly.efi".into()));
-        assert!(matches!(parse("pxelinux.cfg/C0A84D0A").ask, Ask::Unknown(_)));
+        let at = Ask::ScriptAt(Dialect::Pxelinux, "192.168.77.10".parse().unwrap());
+        assert_eq!(parse("pxelinux.cfg/C0A84D0A").ask, at);
+        for cut in ["C0A84D0", "C0A84", "C", "+0A84D0A", "C0A84D0A0"] {
+            assert!(
+                matches!(parse(&format!("pxelinux.cfg/{cut}")).ask, Ask::Unknown(_)),
+                "{cut}"
+            );
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Route {
             self,
             Self::Boot {
                 parsed: Parsed {
-                    ask: Ask::AnswerFile { .. } | Ask::Script(_) | Ask::Cobbler(_),
+                    ask: Ask::AnswerFile { .. } | Ask::Script(_) | Ask::ScriptAt(..) | Ask::Cobbler(_),
                     ..
                 },
                 ..
