@@ -1,6 +1,7 @@
 //! Guests of libvirt as far as no hypervisor is needed: the configurations that are written, judged by libvirt's own schema and by its
 //! test driver; what is refused; what the commands print; what Xen's PXE loader is served.
 
+mod commands;
 mod goldens;
 mod refusals;
 mod schema;

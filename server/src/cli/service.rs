@@ -18,6 +18,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 const UNIT: &str = include_str!("../../../systemd/cordwainer.service");
+const GUESTS: &str = include_str!("../../../systemd/cordwainer-guests.service");
 const SYSUSERS: &str = include_str!("../../../systemd/cordwainer.sysusers");
 const TMPFILES: &str = include_str!("../../../systemd/cordwainer.tmpfiles");
 
@@ -30,8 +31,8 @@ struct Piece {
     keep: bool,
 }
 
-/// The unit, starting `binary`.
-fn unit(binary: &Path) -> String {
+/// The unit `text`, starting `binary`.
+fn unit(text: &str, binary: &Path) -> String {
     // In a unit file % starts a specifier, $ a variable, and quotes hold a path with blanks together.
     let path = binary
         .display()
@@ -45,13 +46,18 @@ fn unit(binary: &Path) -> String {
     } else {
         path
     };
-    UNIT.replace("@BIN@", &path)
+    text.replace("@BIN@", &path)
 }
 
 fn pieces(binary: &Path) -> Vec<Piece> {
     let piece = |path, text, mode, keep| Piece { path, text, mode, keep };
     let mut pieces = vec![
-        piece("etc/systemd/system/cordwainer.service", unit(binary), 0o644, false),
+        piece(
+            "etc/systemd/system/cordwainer.service",
+            unit(UNIT, binary),
+            0o644,
+            false,
+        ),
         piece("etc/sysusers.d/cordwainer.conf", SYSUSERS.to_owned(), 0o644, false),
         piece("etc/tmpfiles.d/cordwainer.conf", TMPFILES.to_owned(), 0o644, false),
         piece(
@@ -61,6 +67,10 @@ fn pieces(binary: &Path) -> Vec<Piece> {
             true,
         ),
     ];
+    if cfg!(feature = "libvirt") {
+        let path = "etc/systemd/system/cordwainer-guests.service";
+        pieces.push(piece(path, unit(GUESTS, binary), 0o644, false));
+    }
     for page in man::pages() {
         let path = match page.section {
             "8" => "usr/local/share/man/man8/cordwainer.8",
@@ -125,6 +135,9 @@ pub(super) fn install(options: &InstallService, printer: Printer) -> Result<Ende
     }
     next.push("cordwainer check".to_owned());
     next.push("systemctl enable --now cordwainer".to_owned());
+    if cfg!(feature = "libvirt") {
+        next.push("systemctl enable --now cordwainer-guests   (for guests of libvirt)".to_owned());
+    }
     if printer.json {
         printer.json(&json!({"files": list, "next": next}))?;
         return Ok(Ended::Well);
@@ -188,6 +201,7 @@ mod tests {
 
     #[test]
     fn the_unit_quotes_the_binary() {
+        let unit = |binary| unit(UNIT, binary);
         assert!(unit(Path::new("/usr/local/bin/cordwainer")).contains("ExecStart=/usr/local/bin/cordwainer serve\n"));
         assert!(unit(Path::new("/a b/100%")).contains("ExecStart=\"/a b/100%%\" serve\n"));
         assert!(!unit(Path::new("/x")).contains("@BIN@"));

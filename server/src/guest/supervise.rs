@@ -39,6 +39,9 @@ pub struct Options {
     pub now: Now,
     /// Hypervisors that are watched from the start, beside those where a guest was made before.
     pub hosts: Vec<String>,
+    /// Questions are taken from root alone. What may ask here is as good as root on the hypervisor, and the account that this runs as may
+    /// also be the network boot server's.
+    pub root_only: bool,
 }
 
 impl std::fmt::Debug for Options {

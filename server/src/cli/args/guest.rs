@@ -359,6 +359,9 @@ pub struct Supervise {
     /// A hypervisor that is watched from the beginning; others are once a guest is made there; may be given again
     #[arg(long, value_name = "URI")]
     pub connect: Vec<String>,
+    /// Answer root alone, not the account that this runs as: the network boot server has the same
+    #[arg(long)]
+    pub root_only: bool,
 }
 
 /// A word of an enum of the guests' pure half.

@@ -9,8 +9,9 @@ use crate::guest::supervise::{self, Client, ClientError, Options, Supervisor};
 use crate::store::clock;
 use std::sync::Arc;
 
-fn options(desk: &Desk, hosts: Vec<String>) -> Options {
+fn options(desk: &Desk, hosts: Vec<String>, root_only: bool) -> Options {
     Options {
+        root_only,
         state: desk.settings.config.state.clone(),
         now: Arc::new(clock::wall),
         hosts,
@@ -34,7 +35,7 @@ pub(super) fn supervise(wish: &Supervise, desk: &Desk) -> Result<Ended, Failure>
         filter: level.to_owned(),
     };
     log::init(&log).map_err(|error| Failure::said(error, ""))?;
-    supervise::run(options(desk, wish.connect.clone())).map_err(|error| Failure::said(error, ""))?;
+    supervise::run(options(desk, wish.connect.clone(), wish.root_only)).map_err(|error| Failure::said(error, ""))?;
     Ok(Ended::Well)
 }
 
@@ -44,8 +45,8 @@ pub(super) fn reach(desk: &Desk, connect: &str) -> Result<(Client, Option<Superv
     match Client::connect(state) {
         Ok(client) => Ok((client, None)),
         Err(ClientError::NotRunning { .. }) => {
-            let own =
-                supervise::start(options(desk, vec![connect.to_owned()])).map_err(|error| Failure::said(error, ""))?;
+            let own = supervise::start(options(desk, vec![connect.to_owned()], false))
+                .map_err(|error| Failure::said(error, ""))?;
             desk.printer.note(
                 "note      no supervisor of guests runs, so this command is one until the guest is installed; do not end it before.\n          \
                  systemctl enable --now cordwainer-guests lets it return at once",

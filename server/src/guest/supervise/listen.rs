@@ -5,6 +5,8 @@ use super::hub::Hub;
 use super::{Options, SuperviseError, talk};
 use crate::guest::protocol::SOCKET;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -64,13 +66,14 @@ pub fn run(options: Options) -> Result<(), SuperviseError> {
 /// [`SuperviseError`], with the remedy.
 pub fn start(options: Options) -> Result<Supervisor, SuperviseError> {
     let path = options.state.join(SOCKET);
+    let root_only = options.root_only;
     let listener = bind(&path)?;
     let hub = Hub::start(options)?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     std::thread::Builder::new()
         .name("listen".into())
-        .spawn(move || accept(&listener, &hub, &stopped))
+        .spawn(move || accept(&listener, &hub, &stopped, root_only))
         .map_err(SuperviseError::Start)?;
     tracing::info!("supervising guests; asked at {}", path.display());
     Ok(Supervisor { path, stop })
@@ -103,7 +106,12 @@ fn bind(path: &Path) -> Result<UnixListener, SuperviseError> {
     Ok(listener)
 }
 
-fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool) {
+/// True when whoever is at the other end is root.
+fn is_root(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0)
+}
+
+fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool, root_only: bool) {
     let busy = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopped.load(Ordering::SeqCst) {
@@ -116,6 +124,10 @@ fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool) {
                 continue;
             }
         };
+        if root_only && !is_root(&stream) {
+            tracing::warn!("a question from another account than root was not answered (--root-only)");
+            continue;
+        }
         if busy.load(Ordering::SeqCst) >= MOST {
             continue;
         }
