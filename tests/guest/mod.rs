@@ -5,3 +5,4 @@ mod commands;
 mod goldens;
 mod refusals;
 mod schema;
+mod xen;

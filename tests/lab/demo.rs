@@ -20,6 +20,15 @@
 #[allow(unused_imports, reason = "the tests of the lab are not built here")]
 mod lab;
 
+// Loops of the lab press images with what the tests of images use.
+#[path = "../iso/medium.rs"]
+#[allow(dead_code, reason = "the tests of the lab are not built here")]
+mod medium;
+
+mod iso {
+    pub(crate) use crate::medium;
+}
+
 use std::panic;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -27,4 +27,3 @@ mod loops;
 mod power_cut;
 mod proof;
 mod routers;
-mod xen;

@@ -5,10 +5,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::need;
-use super::netns::{Host, Net};
-use super::server::{ADDRESS, ADDRESS_NET, Server, printed};
 use crate::dhcp::clients::dora;
+use crate::lab::need;
+use crate::lab::netns::{Host, Net};
+use crate::lab::server::{ADDRESS, ADDRESS_NET, Server, printed};
 
 const CURL: need::Need = need::Need::Program("curl", "curl");
 /// The guest's, from Xen's range.
@@ -82,7 +82,7 @@ fn config(dom0: &Host, guest: Ipv4Addr) -> String {
 
 #[test]
 fn a_paravirtual_guest_is_installed_by_its_hypervisor_and_boots_its_disk_afterwards() {
-    if !super::server::ready("xen", &[CURL]) {
+    if !crate::lab::server::ready("xen", &[CURL]) {
         return;
     }
     let net = Net::new(&[ADDRESS_NET]);
@@ -130,7 +130,7 @@ fn a_paravirtual_guest_is_installed_by_its_hypervisor_and_boots_its_disk_afterwa
 
 #[test]
 fn whose_subnet_trusts_nobody_else_gets_the_disk_from_another_address() {
-    if !super::server::ready("xen", &[CURL]) {
+    if !crate::lab::server::ready("xen", &[CURL]) {
         return;
     }
     let net = Net::new(&[ADDRESS_NET]);
