@@ -1,7 +1,7 @@
 //! HTTP readers over kept connections: bytes per second of a large file, or requests per second of a small one.
 
 use super::{Arguments, quantile};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -65,7 +65,9 @@ impl Connection {
 
     /// Asks, and gives the head and what came of the body with it.
     fn ask(&mut self, path: &str) -> (String, usize) {
-        write!(self.stream, "GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").unwrap();
+        // In one piece: formatted into the socket, it would leave in three.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).unwrap();
         let mut filled = 0;
         loop {
             let length = self.stream.read(&mut self.buffer[filled..]).unwrap();
@@ -143,14 +145,27 @@ pub fn answer(arguments: &Arguments) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         std::thread::spawn(move || {
-            let (mut asked, body) = ([0_u8; 2048], vec![0_u8; 1 << 20]);
-            while stream.read(&mut asked).is_ok_and(|length| length > 0) {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len() * 256);
-                let mut sent = stream.write_all(head.as_bytes());
-                for _ in 0..256 {
-                    sent = sent.and_then(|()| stream.write_all(&body));
+            let (mut asked, body) = (vec![0_u8; 2048], vec![0_u8; 1 << 20]);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len() * 256);
+            let mut filled = 0;
+            loop {
+                match stream.read(&mut asked[filled..]) {
+                    Ok(0) => return,
+                    Ok(length) => filled += length,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
+                    Err(error) => panic!("the answerer cannot read: {error}"),
                 }
-                if sent.is_err() {
+                if !asked[..filled].ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                filled = 0;
+                // A reader whose time is over goes in the middle of an answer.
+                let sent = stream.write_all(head.as_bytes());
+                if (0..256)
+                    .fold(sent, |sent, _| sent.and_then(|()| stream.write_all(&body)))
+                    .is_err()
+                {
                     return;
                 }
             }
