@@ -161,11 +161,10 @@ impl Shared {
     }
 
     /// Renders the template `name`, on what fuel is left.
-    fn render(&self, env: &Environment<'_>, name: &str) -> Result<String, Error> {
+    fn render(&self, mut env: Environment<'_>, name: &str) -> Result<String, Error> {
         if self.depth.fetch_add(1, Ordering::Relaxed) > SNIPPET_DEPTH {
             return Err(Error::from(minijinja::ErrorKind::OutOfFuel));
         }
-        let mut env = env.clone();
         env.set_fuel(Some(self.fuel.load(Ordering::Relaxed)));
         let mut out = Bounded(Vec::new());
         let captured = env
@@ -223,7 +222,7 @@ pub fn answer_file(answer: &AnswerFile, world: &World) -> Result<String, Templat
         return Err(fail(ErrorKind::Missing));
     }
     let rendered = shared
-        .render(&environment(&shared), name)
+        .render(environment(&shared), name)
         .map_err(|error| explain(&error, name, &shared, &variables))?;
     let replaced = replace_marks(&rendered, &variables);
     if replaced.len() > LONGEST {
@@ -314,7 +313,7 @@ fn environment(shared: &Arc<Shared>) -> Environment<'static> {
         let Some(name) = snippets.snippet(&name) else {
             return Err(Error::new(minijinja::ErrorKind::TemplateNotFound, name));
         };
-        snippets.render(state.env(), &name)
+        snippets.render(state.env().clone(), &name)
     });
     env
 }

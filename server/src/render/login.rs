@@ -9,16 +9,15 @@ use serde_json::Value;
 /// True for a crypted password as crypt(5) writes it: `$6$`, `$y$`, `$5$`, `$2b$`, `$gy$`, `$7$`, `$1$`.
 pub(super) fn looks_crypted(text: &str) -> bool {
     const SCHEMES: [&str; 9] = ["$6$", "$y$", "$5$", "$2b$", "$2y$", "$2a$", "$gy$", "$7$", "$1$"];
-    SCHEMES.iter().any(|scheme| {
-        text.match_indices(scheme).any(|(at, _)| {
-            text.get(at..).is_some_and(|hash| {
-                hash.chars()
-                    .take_while(|c| c.is_ascii_alphanumeric() || "$./=,".contains(*c))
-                    .count()
-                    >= 20
-            })
+    text.match_indices('$')
+        .filter_map(|(at, _)| text.get(at..))
+        .filter(|rest| SCHEMES.iter().any(|scheme| rest.starts_with(scheme)))
+        .any(|hash| {
+            hash.bytes()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || b"$./=,".contains(byte))
+                .count()
+                >= 20
         })
-    })
 }
 
 fn has_public_key(line: &str) -> bool {

@@ -14,16 +14,17 @@ use std::net::Ipv4Addr;
 pub struct Variable {
     /// Its name.
     pub name: String,
-    /// True when its value must not be printed.
-    pub secret: bool,
+    /// The value is one of the three that must not be printed, under whatever name.
+    secret: bool,
     value: Value,
 }
 
 impl Variable {
-    /// What may be printed: the value, or `(secret)`; an empty secret shows that it is empty.
+    /// What may be printed: the value, or `(secret)`; an empty secret shows that it is empty. Judged only here: an answer file has sixty
+    /// variables, and nobody looks at them.
     #[must_use]
     pub fn shown(&self) -> Value {
-        if self.secret && self.value != json!("") {
+        if (self.secret || is_secret(&self.name, &self.value)) && self.value != json!("") {
             json!("(secret)")
         } else {
             self.value.clone()
@@ -89,7 +90,7 @@ pub fn variables(answer: &AnswerFile, world: &World) -> Vec<Variable> {
         .0
         .into_iter()
         .map(|(name, value)| Variable {
-            secret: secret_values.contains(&value) || is_secret(&name, &value),
+            secret: secret_values.contains(&value),
             name,
             value,
         })

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 
 /// Most bytes handed over before others have their turn on this thread.
-const SPAN: u64 = 512 * 1024;
+const SPAN: u64 = 1024 * 1024;
 
 /// What a path turned out to be.
 pub(super) enum Opened {
