@@ -58,7 +58,7 @@ bench_dhcp() {
         local busy='generator, server and its disk share two cores, which are full'
         row "DORA/s, $rate offered" '/s' more Kea "$note" "$work/dora.$rate.ours" "$work/dora.$rate.kea" "$(median "$work/dora.$rate.ceiling")" "$busy"
         local cause='strace: an ACK waits for one fsync, or two when one is under way, of 0.2-0.4 ms each on an idle disk; Kea waits for none'
-        [ "$rate" -lt 20000 ] || cause='perf: both cores are full; Kea leaves two of five unanswered and is quick with the others, we answer nearly all'
+        [ "$rate" -lt 20000 ] || cause='perf: both cores are full; Kea leaves those unanswered that it cannot follow and is quick with the others, we answer nearly all'
         row "DORA p99, $rate offered" ms less Kea 'from DISCOVER to ACK, of those that were answered' "$work/dora99.$rate.ours" "$work/dora99.$rate.kea" \
             "$(median "$work/dora99.$rate.ceiling")" "$cause" 2
         [ "$rate" -gt 5000 ] || row "DORA/s, $rate offered" '/s' more dnsmasq 'ours as above; dnsmasq: lease file without fsync, --no-ping' \

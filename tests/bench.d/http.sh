@@ -32,6 +32,7 @@ END
         set -- $figures
         echo "$2" >>"$work/answers.nginx"
     done
-    row 'answer files per second' '/s' more nginx 'ours: rendered for each request; nginx: a small static file' "$work/answers.ours" "$work/answers.nginx"
+    row 'answer files per second' '/s' more nginx 'ours: rendered for each request; nginx: a small static file' "$work/answers.ours" "$work/answers.nginx" - \
+        'callgrind: sixty variables are gathered and a template with nine snippets is run; then the state task is asked whether the installation still stands'
     for name in "${pids[@]}"; do stop "$name"; done
 }
