@@ -136,6 +136,8 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     leave_no_core();
     take_descriptors();
     let mut stops = Stops::new().map_err(DaemonError::Runtime)?;
+    // A limit on the size of files (ulimit -f) would kill the process; heard, the signal lets the write fail as on a full disk.
+    let _heard = signal(SignalKind::from_raw(nix::libc::SIGXFSZ)).map_err(DaemonError::Runtime)?;
     let clock = Clock::start();
     let Some(opened) = state::open_with_patience(&config.state, clock, &mut stops).await? else {
         return Ok(());

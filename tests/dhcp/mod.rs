@@ -15,6 +15,7 @@ mod relay;
 mod reservations;
 mod rfc2131;
 mod server;
+mod small_disk;
 mod world;
 
 pub use properties::{Dice, seed};
