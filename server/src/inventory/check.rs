@@ -1,6 +1,6 @@
 //! What must hold of the inventory after every change: references resolve, no chain is a circle, nothing is claimed twice. Pure.
 
-use super::{Inventory, Refused, Row, RowChange};
+use super::{Inventory, Refused, Row, RowChange, links};
 use crate::model::{Hostname, Kind, Mac, Name, Octets, Parent, Profile, RelayPort, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -161,6 +161,7 @@ fn check_system(
         return Err(unknown(after, Kind::Profile, system.profile.as_str()));
     }
     once_each(system)?;
+    links::check(system)?;
     for claim in claims(system) {
         let owner_before = match &claim {
             Claim::Mac(mac) => before.system_by_mac(*mac),

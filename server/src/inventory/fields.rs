@@ -5,7 +5,7 @@
 use super::extra::{self, Extras, extra};
 use super::value::{self, Shown, Value};
 use super::{Assignment, Refused, Row};
-use crate::model::{Distro, Inherit, Kind, Name, Parent, Profile, System, Tree};
+use crate::model::{Distro, Inherit, Kind, Name, Parent, Profile, System, Tree, vlan_of};
 use std::path::PathBuf;
 
 /// One field.
@@ -201,6 +201,13 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "static" ["is_static"] interface Flag "The installed system keeps the address without DHCP" => is_static;
     "dns_name" ["dnsname"] interface Text "Name of this interface in DNS" => dns_name;
     "virt_bridge" interface Text "Bridge of the hypervisor that a guest is tied to with it" => virt_bridge checked value::device;
+    "interface_type" ["bonding"] interface Text "na, bond, bond_slave, bridge, bridge_slave, bonded_bridge_slave or bmc; the name eth0.100 makes VLAN 100 of eth0" => interface_type;
+    "interface_master" ["bonding_master"] interface Text "The bond or bridge that it belongs to" => interface_master;
+    "bonding_opts" interface Text "Options of a bond: mode=802.3ad miimon=100" => bonding_opts;
+    "bridge_opts" interface Text "Options of a bridge: stp=no forward_delay=0" => bridge_opts;
+    "static_routes" interface List "Routes over it: NETWORK/PREFIX:ROUTER" => static_routes;
+    "mtu" interface Text "Largest frame in bytes" => mtu;
+    "management" interface Flag "The default route goes over it, where several interfaces have a router" => management;
     "client_id" interface Text "DHCP client identifier (option 61), text or 0x..: the address goes to it where its MAC is on no record" => client_id;
     "relay_circuit_id" interface Text "Port of a relay (option 82.1), text or 0x..: the address goes to who is there, where nothing else is known" => relay_circuit_id;
     "relay_remote_id" interface Text "The relay or switch of that port (option 82.2), text or 0x..: alone, or together with the port" => relay_remote_id;
@@ -310,6 +317,25 @@ fn rename_interface(system: &mut System, selected: &Name, text: &str) -> Result<
     let Some(interface) = system.interfaces.remove(selected) else {
         return Err(no_interface(system, selected.as_str()));
     };
+    // What belongs to it, and the VLANs on it, follow.
+    for other in system.interfaces.values_mut() {
+        if other.interface_master.as_ref() == Some(selected) {
+            other.interface_master = Some(new.clone());
+        }
+    }
+    let on_it: Vec<(Name, Name)> = system
+        .interfaces
+        .keys()
+        .filter_map(|other| match vlan_of(other.as_str())? {
+            (parent, id) if parent == selected.as_str() => Some((other.clone(), name(&format!("{new}.{id}")).ok()?)),
+            _ => None,
+        })
+        .collect();
+    for (old, renamed) in on_it {
+        if let Some(vlan) = system.interfaces.remove(&old) {
+            system.interfaces.insert(renamed, vlan);
+        }
+    }
     system.interfaces.insert(new, interface);
     Ok(())
 }

@@ -80,6 +80,14 @@ pub fn flatten(resolved: &Resolved) -> Vec<(String, String)> {
             of("client_id", text(interface.client_id.as_ref()));
             of("relay_circuit_id", text(interface.relay_circuit_id.as_ref()));
             of("relay_remote_id", text(interface.relay_remote_id.as_ref()));
+            of("interface_type", interface.kind().to_string());
+            of("interface_master", text(interface.interface_master.as_ref()));
+            of("bonding_opts", text(interface.bonding_opts.as_ref()));
+            of("bridge_opts", text(interface.bridge_opts.as_ref()));
+            let routes: Vec<String> = interface.static_routes.iter().map(ToString::to_string).collect();
+            of("static_routes", routes.join(" "));
+            of("mtu", text(interface.mtu.as_ref()));
+            of("management", interface.management.to_string());
         }
     }
     let fields: std::collections::BTreeSet<String> = all.iter().map(|(name, _)| name.clone()).collect();

@@ -9,6 +9,8 @@ mod edit;
 mod extra;
 mod fields;
 mod flatten;
+mod links;
+pub mod network;
 mod plan;
 mod resolve;
 mod value;

@@ -2,7 +2,7 @@
 
 use super::check::{claims, unknown};
 use super::fields::{NO_BREED, assign_distro, assign_profile, assign_system, empty_profile, field};
-use super::{Assignment, Change, Claim, Inventory, Refused, Row, RowChange, resolve_system};
+use super::{Assignment, Change, Claim, Inventory, Refused, Row, RowChange, links, resolve_system};
 use crate::model::{Arch, Arm, Dict, Distro, Inherit, Kind, Name, Parent, State, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -334,6 +334,9 @@ fn arm_system(inventory: &Inventory, arm: Arm, again: bool, state: State) -> Res
         )));
     }
     resolve_system(inventory, name.as_str()).map_err(|broken| refused(broken.to_string()))?;
+    if let Some(why) = links::incomplete(system) {
+        return Err(refused(why));
+    }
     if again {
         return Ok(vec![RowChange::Put(Row::Arm(arm.into()))]);
     }

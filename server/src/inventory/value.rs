@@ -1,6 +1,9 @@
 //! How one field shows itself and reads what was typed. Pure. Never accepts what could end a line of a script or leave a folder.
 
-use crate::model::{Arch, Dict, Hostname, Inherit, Mac, Name, Octets, quoted, words};
+use crate::model::{
+    Arch, BondingOpts, BridgeOpts, Dict, Hostname, Inherit, InterfaceType, Mac, Mtu, Name, Octets, StaticRoute, quoted,
+    words,
+};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -194,7 +197,7 @@ macro_rules! parsed_item {
         }
     )*};
 }
-parsed_item!(Name Hostname Arch Octets);
+parsed_item!(Name Hostname Arch Octets InterfaceType Mtu StaticRoute BondingOpts BridgeOpts);
 
 impl Item for Mac {
     fn text(&self) -> String {

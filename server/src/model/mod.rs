@@ -8,6 +8,7 @@ mod defaults;
 mod dict;
 mod inherit;
 mod lease;
+mod link;
 mod mac;
 mod name;
 mod object;
@@ -26,6 +27,9 @@ pub use dict::{BadDict, Dict, DictValue};
 pub(crate) use dict::{quoted, words};
 pub use inherit::Inherit;
 pub use lease::{Lease, LeaseState};
+pub use link::{
+    BOND_OPTIONS, BadLink, BondingOpts, BridgeOpts, InterfaceType, LONGEST_LINK_NAME, Mtu, StaticRoute, vlan_of,
+};
 pub use mac::{BadMac, Mac};
 pub use name::{BadName, Hostname, Name};
 pub use object::{Distro, Interface, Kind, Medium, Parent, Profile, System, Tree};

@@ -2,7 +2,10 @@
 //!
 //! They hold what the admin wrote, not what it resolves to; inheritance is `inventory`'s.
 
-use super::{Arch, Dict, Hostname, Inherit, Mac, Name, Octets, RelayPort, Virt};
+use super::{
+    Arch, BondingOpts, BridgeOpts, Dict, Hostname, Inherit, InterfaceType, Mac, Mtu, Name, Octets, RelayPort,
+    StaticRoute, Virt,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -204,12 +207,39 @@ pub struct Interface {
     /// Option 82.2 of that port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay_remote_id: Option<Octets>,
+    /// What it is to others: a bond, a port of a bridge, ... A name such as `eth0.100` makes it a VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_type: Option<InterfaceType>,
+    /// The bond or bridge that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_master: Option<Name>,
+    /// Options of a bond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bonding_opts: Option<BondingOpts>,
+    /// Options of a bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge_opts: Option<BridgeOpts>,
+    /// Routes over it, beside the default one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub static_routes: Vec<StaticRoute>,
+    /// Largest frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Mtu>,
+    /// The default route goes over this one, where several have a router.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub management: bool,
     /// Fields of Cobbler's interfaces that mean nothing here, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, String>,
 }
 
 impl Interface {
+    /// What it is to others.
+    #[must_use]
+    pub fn kind(&self) -> InterfaceType {
+        self.interface_type.unwrap_or_default()
+    }
+
     /// The port that it is known to be at, if it is.
     #[must_use]
     pub fn relay_port(&self) -> Option<RelayPort> {

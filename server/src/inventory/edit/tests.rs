@@ -483,9 +483,133 @@ fn neither_rename_nor_removal_leaves_an_arming_behind() {
     }
 }
 
+const BOND: [&[(&str, &str)]; 3] = [
+    &[
+        ("interface", "bond0"),
+        ("interface_type", "bond"),
+        ("bonding-opts", "mode=4 miimon=100"),
+    ],
+    &[
+        ("interface", "eth0"),
+        ("mac", "525400000011"),
+        ("interface-type", "bond_slave"),
+        ("interface-master", "bond0"),
+    ],
+    &[
+        ("interface", "bond0.100"),
+        ("static", "1"),
+        ("ip", "192.0.2.9"),
+        ("netmask", "255.255.255.0"),
+        ("static-routes", "10.0.0.0/8:192.0.2.1, 172.16.0.0/12:192.0.2.2"),
+        ("mtu", "9000"),
+        ("management", "1"),
+    ],
+];
+
+fn bonded() -> Inventory {
+    let mut lab = lab();
+    for pairs in BOND {
+        done(&mut lab, edited(System, "web1", pairs)).unwrap();
+    }
+    lab
+}
+
+#[test]
+fn interfaces_hang_together_only_as_they_can() {
+    for (pairs, said) in [
+        (
+            &[("interface", "eth1"), ("interface_type", "bond_slave")][..],
+            "nothing says of what",
+        ),
+        (
+            &[
+                ("interface", "eth1"),
+                ("interface_type", "bond_slave"),
+                ("interface_master", "bond9"),
+            ],
+            "which the system does not have; add it first: --interface bond9 --interface-type bond",
+        ),
+        (
+            &[
+                ("interface", "eth1"),
+                ("interface_type", "bridge_slave"),
+                ("interface_master", "bond0"),
+            ],
+            "a bridge_slave of `bond0`, which is a bond; add it first",
+        ),
+        (
+            &[("interface", "eth1"), ("interface_master", "bond0")],
+            "so its type is bond_slave",
+        ),
+        (
+            &[("interface", "eth0"), ("static", "1")],
+            "is part of `bond0`, which has the address of both",
+        ),
+        (
+            &[("interface", "eth9.7"), ("static", "0")],
+            "is VLAN 7 of `eth9`, which the system does not have",
+        ),
+        (&[("interface", "eth1"), ("bonding_opts", "mode=4")], "is no bond"),
+        (&[("interface", "eth1"), ("bridge_opts", "stp=no")], "is no bridge"),
+        (
+            &[("interface", "bond0"), ("bonding_opts", "moed=4")],
+            "`moed` is no option of a bond",
+        ),
+        (
+            &[("interface", "a-very-long-bond"), ("interface_type", "bond")],
+            "is no name that Linux gives",
+        ),
+        (
+            &[("interface", "eth1"), ("interface_type", "trunk")],
+            "is no type of an interface",
+        ),
+        (&[("interface", "eth1"), ("mtu", "100")], "is no MTU"),
+        (
+            &[("interface", "eth1"), ("static_routes", "default:192.0.2.1")],
+            "is no route",
+        ),
+        (&[("delete_interface", "bond0")], "which the system does not have"),
+    ] {
+        let error = edit(&bonded(), edited(System, "web1", pairs)).unwrap_err().to_string();
+        assert!(error.contains(said), "{pairs:?}: {error}");
+    }
+    let mut lab = bonded();
+    let bridge = [("interface", "br0"), ("interface_type", "bridge")];
+    done(&mut lab, edited(System, "web1", &bridge)).unwrap();
+    let around = [
+        ("interface", "br0.5"),
+        ("interface_type", "bridge_slave"),
+        ("interface_master", "br0"),
+    ];
+    let error = edit(&lab, edited(System, "web1", &around)).unwrap_err().to_string();
+    assert!(error.contains("would stand on itself"), "{error}");
+}
+
+#[test]
+fn what_belongs_to_an_interface_follows_its_new_name() {
+    let mut lab = bonded();
+    let renaming = [("interface", "bond0"), ("rename_interface", "uplink")];
+    done(&mut lab, edited(System, "web1", &renaming)).unwrap();
+    let system = lab.system("web1").unwrap();
+    let names: Vec<&str> = system.interfaces.keys().map(Name::as_str).collect();
+    assert_eq!(names, ["default", "eth0", "uplink", "uplink.100"]);
+    assert_eq!(system.interfaces["eth0"].interface_master, Some(name("uplink")));
+}
+
+#[test]
+fn a_bond_that_is_not_complete_is_stored_and_not_armed() {
+    let mut lab = lab();
+    done(&mut lab, edited(System, "web1", BOND[0])).unwrap();
+    let error = edit(&lab, arming("web1", "a1", false, State::Idle))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("its bond `bond0` has no slaves"), "{error}");
+    assert!(edit(&bonded(), arming("web1", "a1", false, State::Idle)).is_ok());
+}
+
 #[test]
 fn every_field_shows_what_sets_it_again() {
-    let lab = lab();
+    let lab = bonded();
     for (kind, of) in [(Distro, "rocky9"), (Profile, "base"), (System, "web1")] {
         let row = lab.row(kind, of).unwrap();
         let mut pairs = Vec::new();
