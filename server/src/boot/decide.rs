@@ -12,7 +12,7 @@ pub use cobbler::{KoanStart, koan_start};
 use super::{Answer, Ask, Decision, Effect, Facts, FoundBy, Request, Trace, World};
 use crate::config::DhcpMode;
 use crate::install::{self, Arm, Installation, State};
-use crate::model::{Binding, Mac, System, Timestamp};
+use crate::model::{Binding, Interface, Mac, System, Timestamp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -142,6 +142,9 @@ impl<'a> Deciding<'a> {
             Binding::Lease | Binding::Guest => match self.world.installs.holders.get(&peer) {
                 Some(holder) if *holder == mac => Ok("our lease of the address is this machine's"),
                 Some(holder) => Err(format!("our lease of {peer} is {holder}'s, not {mac}'s")),
+                None if self.is_own_static(peer) => {
+                    Ok("its record has the address, and the neighbour entry is this machine's")
+                }
                 None => Err(format!("we have no active lease of {peer}")),
             },
             Binding::Neighbour => match self.facts.neighbour {
@@ -154,6 +157,16 @@ impl<'a> Deciding<'a> {
                 _ => Ok("the subnet trusts the token alone"),
             },
         }
+    }
+
+    /// An installer that set up the bond or VLAN of its record asks from an address that no lease is for. On our link the neighbour entry
+    /// says whose it is, as in proxy mode.
+    fn is_own_static(&self, peer: Ipv4Addr) -> bool {
+        let Some((system, neighbour)) = self.system.as_ref().zip(self.facts.neighbour) else {
+            return false;
+        };
+        let recorded = |interface: &Interface| interface.is_static && interface.ip_address == Some(peer);
+        system.interfaces.values().any(recorded) && system.macs().any(|mac| mac == neighbour)
     }
 
     fn is_proxy(&self) -> bool {

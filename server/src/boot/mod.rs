@@ -5,6 +5,7 @@
 mod answer;
 mod decide;
 mod facts;
+mod installer_network;
 pub mod paths;
 mod preview;
 pub mod quirks;
@@ -13,6 +14,7 @@ mod trace;
 pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, Script, When};
 pub use decide::{KoanStart, decide, koan_start, still_stands};
 pub use facts::{Ask, CobblerAsk, Facts, FoundBy, Ipxe, Request, recognise};
+pub use installer_network::LANGUAGES;
 pub use preview::{missing_file, preview, previews};
 pub use trace::{Rule, Trace};
 

@@ -241,8 +241,9 @@ struct WireStage {
 }
 
 /// The placeholders that kernel arguments may hold; `boot` fills them. `iso` and `rootfs` are URLs of what the installer loads whole, from
-/// the variable of that name: a path below the tree, or a URL.
-pub const PLACEHOLDERS: [&str; 13] = [
+/// the variable of that name: a path below the tree, or a URL. Those that begin with `net_` stand alone as a word, and for as many as the
+/// machine's network needs (`boot::LANGUAGES`).
+pub const PLACEHOLDERS: [&str; 17] = [
     "answer_url",
     "report_url",
     "tree",
@@ -256,6 +257,10 @@ pub const PLACEHOLDERS: [&str; 13] = [
     "dns",
     "arch",
     "version",
+    "net_dracut",
+    "net_initramfs",
+    "net_netcfg",
+    "net_linuxrc",
 ];
 
 impl Signature {

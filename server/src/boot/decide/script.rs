@@ -1,10 +1,12 @@
 //! The boot script: the installer for a machine that is armed and is who it says, its own disk for everyone else.
 
 use super::Deciding;
+use crate::boot::installer_network::Wanted;
 use crate::boot::preview::{missing_file, whole_file};
-use crate::boot::{Answer, Dialect, Effect, Launch, Menu, MenuEntry, Script, When, paths};
+use crate::boot::{Answer, Dialect, Effect, LANGUAGES, Launch, Menu, MenuEntry, Script, When, paths};
 use crate::config::Unknown;
 use crate::install::{self, Act, Arm, Input, State, Token, TokenKind};
+use crate::inventory::network::NetworkPlan;
 use crate::inventory::{self, Entry, Layer, Resolved};
 use crate::model::{Mac, System};
 use std::net::Ipv4Addr;
@@ -290,10 +292,26 @@ pub(super) fn signature_options(
         ("version", distro.os_version.clone()),
     ];
     let layer = Layer::Signature(name.clone());
-    words
-        .into_iter()
+    let plan = resolved.system.as_deref().map_or_else(NetworkPlan::default, |system| {
+        NetworkPlan::of(system, mac, &|address| world.config.subnet_of(address))
+    });
+    let wanted = Wanted {
+        plan: &plan,
+        hostname: short,
+        dns: resolver(deciding, resolved),
+        is_final: resolved.autoinstall_meta.text("installer_network") == Some("final"),
+    };
+    let words = words.into_iter().flat_map(|word| {
+        let language = word.strip_prefix('{').and_then(|word| word.strip_suffix('}'));
+        match language.filter(|language| LANGUAGES.contains(language)) {
+            Some(language) => wanted.words(language),
+            None => vec![word.to_owned()],
+        }
+    });
+    let mut entries: Vec<Entry> = Vec::new();
+    let filled = words
         .filter_map(|word| {
-            let filled = fill(word, &values);
+            let filled = fill(&word, &values);
             let (key, value) = match filled.split_once('=') {
                 // A machine without a domain, say: no option is better than an empty one.
                 Some((_, "")) if !word.ends_with('=') => return None,
@@ -306,7 +324,23 @@ pub(super) fn signature_options(
                 layer: layer.clone(),
             })
         })
-        .collect()
+        .collect::<Vec<Entry>>();
+    // A key that is said twice (`ifname=`) is one entry with two values, as the layers' own are.
+    for mut entry in filled {
+        match (
+            entries.iter_mut().find(|known| known.key == entry.key),
+            &mut entry.values,
+        ) {
+            (
+                Some(Entry {
+                    values: Some(known), ..
+                }),
+                Some(more),
+            ) => known.append(more),
+            _ => entries.push(entry),
+        }
+    }
+    entries
 }
 
 /// A resolver for the installer. d-i stops at a question without one (distros-installers, Debian), so our own address stands in.

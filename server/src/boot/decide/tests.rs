@@ -391,6 +391,40 @@ fn in_proxy_mode_the_neighbour_entry_decides() {
 }
 
 #[test]
+fn a_fixed_address_of_the_record_needs_the_machines_own_neighbour_entry() {
+    let fixed = Ipv4Addr::new(192, 0, 2, 77);
+    let mut world = world(DhcpMode::Authoritative, true);
+    let mut inventory = (*world.inventory).clone();
+    let mut system = (**inventory.system("web1").unwrap()).clone();
+    let bond = Interface {
+        ip_address: Some(fixed),
+        is_static: true,
+        interface_type: Some(crate::model::InterfaceType::Bond),
+        ..Interface::default()
+    };
+    system.interfaces.insert("bond0".parse().unwrap(), bond);
+    inventory.put(Row::System(Arc::new(system)));
+    world.inventory = Arc::new(inventory);
+    let from = |peer, neighbour| {
+        let request = Facts {
+            neighbour,
+            ..facts(peer)
+        };
+        ask(&world, request, Ask::Script(Dialect::Ipxe))
+    };
+    let foreign = Some(Mac::new([0x52, 0x54, 0, 0, 0, 0x66]));
+    assert!(is_install(&from(fixed, Some(MAC))));
+    for (peer, neighbour) in [
+        (fixed, None),
+        (fixed, foreign),
+        (Ipv4Addr::new(192, 0, 2, 78), Some(MAC)),
+        (OTHER, Some(MAC)),
+    ] {
+        assert!(is_local(&from(peer, neighbour)), "{peer} {neighbour:?}");
+    }
+}
+
+#[test]
 fn the_command_line_is_the_familys_then_the_layers() {
     let decision = script(&world(DhcpMode::Authoritative, true), HERS);
     let Answer::Script(script) = decision.answer else {
