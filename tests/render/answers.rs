@@ -2,14 +2,15 @@
 
 use super::embedded::scripts_of;
 use super::fixture::{
-    BESIDE, DHCP, FAMILIES, Family, STATIC, answer, assets, defaults, with_snippet, with_template, world,
+    BESIDE, BOND, DHCP, FAMILIES, Family, STACK, STATIC, VLAN, answer, assets, defaults, with_snippet, with_template,
+    world,
 };
 use super::{golden, validators};
 use cordwainer::inventory::{Layer, Sourced};
 use cordwainer::model::Defaults;
 use cordwainer::render::{self, ErrorKind};
 
-fn ways() -> [(&'static str, &'static str, &'static str); 2] {
+fn ways() -> [(&'static str, &'static str, &'static str); 5] {
     [
         ("dhcp", DHCP, ""),
         (
@@ -17,6 +18,9 @@ fn ways() -> [(&'static str, &'static str, &'static str); 2] {
             STATIC,
             "disk=/dev/vda packages=\"vim-minimal tmux\" after_install=poweroff",
         ),
+        ("bond", BOND, ""),
+        ("vlan", VLAN, ""),
+        ("stack", STACK, ""),
     ]
 }
 
@@ -45,8 +49,21 @@ fn of(families: &[Family]) -> Vec<(Family, String, String)> {
 
 #[test]
 fn every_answer_file_is_the_golden_one() {
-    for (_, name, text) in rendered().into_iter().chain(rendered_beside()) {
-        golden::check(&format!("answers/{name}"), &text);
+    for (family, name, text) in rendered().into_iter().chain(rendered_beside()) {
+        // One version of each format shows what bonds, bridges and VLANs look like; all of them are validated.
+        let shows = [
+            "el7",
+            "el9",
+            "debian12-netboot",
+            "ubuntu24",
+            "sles15",
+            "leap16",
+            "fcos44",
+        ]
+        .contains(&family.title);
+        if shows || name.ends_with("-dhcp") || name.ends_with("-static") {
+            golden::check(&format!("answers/{name}"), &text);
+        }
     }
 }
 
@@ -78,20 +95,26 @@ fn every_shipped_template_is_tried_here() {
 
 #[test]
 fn installers_would_take_them() {
+    let (mut kickstarts, mut preseeds, mut shells) = (Vec::new(), Vec::new(), Vec::new());
     for (family, name, text) in rendered() {
         let versions: &[&str] = match family.title {
             "el7" => &["RHEL7"],
             "el8" => &["RHEL8"],
             "el9" => &["RHEL9"],
             "el10" => &["RHEL10"],
-            "fedora41" => &["F41", "F44"],
+            "fedora41" => &["F41", "F42", "F43", "F44"],
             _ => &[],
         };
         for version in versions {
-            validators::kickstart(&name, version, &text);
+            kickstarts.push((*version, name.clone(), text.clone()));
+            // What %pre includes later is judged with it: bonds and bridges.
+            if let Some(lines) = included(&text) {
+                assert!(text.contains("\n%include /tmp/pre_install_network_config\n"), "{name}");
+                kickstarts.push((*version, format!("{name}-included"), lines));
+            }
         }
         if family.template.starts_with("debian") {
-            validators::preseed(&name, &text);
+            preseeds.push((name.clone(), text.clone()));
         }
         let scripts = scripts_of(&text);
         let expected = match family.template {
@@ -100,10 +123,34 @@ fn installers_would_take_them() {
             _ => 3,
         };
         assert_eq!(scripts.len(), expected, "{name}");
-        for script in scripts {
-            validators::shell(&name, &script);
-        }
+        shells.extend(
+            scripts
+                .into_iter()
+                .enumerate()
+                .map(|(place, script)| (format!("{name}-{place}"), script)),
+        );
     }
+    assert!(kickstarts.iter().any(|(_, name, _)| name == "el9-bond-included"));
+    validators::kickstarts(&kickstarts);
+    validators::preseeds(&preseeds);
+    validators::shells(&shells);
+}
+
+/// The lines that %pre writes for %include, with the cards called as they are in the record.
+fn included(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("cat > /tmp/pre_install_network_config << END\n")?;
+    let (lines, _) = rest.split_once("\nEND\n")?;
+    let mut out = String::new();
+    for (place, part) in lines.split("$(nic_of ").enumerate() {
+        if place == 0 {
+            out.push_str(part);
+            continue;
+        }
+        let (called, rest) = part.split_once(')').unwrap();
+        out.push_str(called.split_once(' ').unwrap().1);
+        out.push_str(rest);
+    }
+    Some(format!("{out}\n"))
 }
 
 #[test]

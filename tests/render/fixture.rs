@@ -267,11 +267,38 @@ const fn family(
 pub const DHCP: &str = r#"{"mac_address": "52:54:00:7c:1d:4f"}"#;
 pub const STATIC: &str = r#"{"mac_address": "52:54:00:7c:1d:4f", "ip_address": "192.168.77.21", "static": true}"#;
 
-/// An answer file of web1, with `interface` as JSON and `meta` as `k=v` words.
+/// All interfaces of a machine, where one alone will not do.
+pub const BOND: &str = r#"{"interfaces": {
+    "eth0": {"mac_address": "52:54:00:7c:1d:4f", "interface_type": "bond_slave", "interface_master": "bond0"},
+    "eth1": {"mac_address": "52:54:00:7c:1d:50", "interface_type": "bond_slave", "interface_master": "bond0"},
+    "bond0": {"interface_type": "bond", "bonding_opts": "mode=802.3ad miimon=100 lacp_rate=fast", "mtu": "9000",
+        "ip_address": "192.168.77.21", "static": true}}}"#;
+pub const VLAN: &str = r#"{"interfaces": {
+    "eth0": {"mac_address": "52:54:00:7c:1d:4f"},
+    "eth0.100": {"ip_address": "10.1.0.21", "netmask": "255.255.0.0", "if_gateway": "10.1.0.1", "static": true},
+    "eth0.200": {}}}"#;
+/// A bridge over a bond with a VLAN beside it, a bridge over a card, and routes.
+pub const STACK: &str = r#"{"interfaces": {
+    "eth0": {"mac_address": "52:54:00:7c:1d:4f", "interface_type": "bond_slave", "interface_master": "bond0"},
+    "eth1": {"mac_address": "52:54:00:7c:1d:50", "interface_type": "bond_slave", "interface_master": "bond0"},
+    "eth2": {"mac_address": "52:54:00:7c:1d:51", "interface_type": "bridge_slave", "interface_master": "br1"},
+    "eth3": {"mac_address": "52:54:00:7c:1d:52"},
+    "bond0": {"interface_type": "bonded_bridge_slave", "interface_master": "br0",
+        "bonding_opts": "mode=1 arp_interval=100 arp_ip_target=192.168.77.1,192.168.77.2"},
+    "bond0.7": {"ip_address": "10.7.0.21", "netmask": "255.255.255.0", "static": true},
+    "br0": {"interface_type": "bridge", "bridge_opts": "stp=no forward_delay=4", "ip_address": "192.168.77.21", "static": true,
+        "static_routes": ["10.0.0.0/8:192.168.77.254", "172.16.0.0/12:192.168.77.253"]},
+    "br1": {"interface_type": "bridge"}}}"#;
+
+/// An answer file of web1, with one `interface` or all `interfaces` as JSON, and `meta` as `k=v` words.
 pub fn answer(family: Family, interface: &str, meta: &str) -> AnswerFile {
+    let interface: serde_json::Value = serde_json::from_str(interface).unwrap();
+    let interfaces = match interface.get("interfaces") {
+        Some(all) => all.clone(),
+        None => serde_json::json!({"eth0": interface}),
+    };
     let system: System = serde_json::from_value(serde_json::json!({
-        "name": "web1", "profile": "base", "hostname": "web1.lab.test",
-        "interfaces": {"eth0": serde_json::from_str::<serde_json::Value>(interface).unwrap()},
+        "name": "web1", "profile": "base", "hostname": "web1.lab.test", "interfaces": interfaces,
     }))
     .unwrap();
     let profile: Profile =

@@ -78,6 +78,13 @@ fn dedented(text: &str, key: &str) -> String {
 #[test]
 fn cloud_init_would_take_every_seed_file() {
     validators::schema("schema-cloud-config-v1.json", "yaml", &texts("ubuntu/vendor-data"));
+    validators::cloud_config("vendor-data", &texts("ubuntu/vendor-data")[0].1);
+    let user_data = texts("ubuntu/user-data");
+    let stack = user_data.iter().find(|(name, _)| name == "ubuntu24-stack").unwrap();
+    validators::cloud_config(&stack.0, &stack.1);
+    // What the installed system is given goes through it as it stands.
+    let users = dedented(&below(&stack.1, "autoinstall"), "user-data");
+    validators::cloud_config("user-data", &format!("#cloud-config\n{users}"));
     let network: Vec<_> = texts("ubuntu/network-config")
         .into_iter()
         .map(|(name, text)| {
@@ -96,8 +103,8 @@ fn cloud_init_would_take_every_seed_file() {
 
 #[test]
 fn autoyast_is_well_formed_and_typed() {
+    validators::xmls(&texts("suse/autoinst.xml"));
     for (name, text) in texts("suse/autoinst.xml") {
-        validators::xml(&name, &text);
         // A list or a truth without its type is read as a text, and AutoYaST stops.
         for list in [
             "partitioning",

@@ -9,6 +9,7 @@ mod engine;
 mod grub;
 mod installable;
 mod ipxe;
+mod links;
 mod login;
 mod methods;
 mod pxelinux;

@@ -3,8 +3,9 @@
 //! The only place where the root password hash and the two URLs with tokens leave their hiding; [`Variable`] shows none of them.
 
 use crate::boot::{AnswerFile, World};
+use crate::inventory::network::{self, LinkKind, NetworkPlan};
 use crate::inventory::{Layer, Merged, Sourced};
-use crate::model::{Arch, Hostname, Interface, Subnet};
+use crate::model::{Arch, Hostname, Name, Subnet};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -44,7 +45,7 @@ impl fmt::Debug for Variable {
 }
 
 /// Names that `autoinstall_meta` cannot take: they say which machine this is and where it may report.
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 15] = [
     "answer_url",
     "report_url",
     "base_url",
@@ -56,6 +57,7 @@ const FIXED: [&str; 14] = [
     "distro",
     "interfaces",
     "nics",
+    "links",
     "mac",
     "netboot_enabled",
     "autoinstall",
@@ -76,7 +78,7 @@ pub fn variables(answer: &AnswerFile, world: &World) -> Vec<Variable> {
     let mut set = Set(Map::new());
     objects(&mut set, answer);
     let subnet = own_subnet(answer, world);
-    network(&mut set, answer, world, subnet);
+    network_of(&mut set, answer, world, subnet);
     settings(&mut set, answer, world);
     urls(&mut set, answer);
     meta(&mut set, &answer.resolved.autoinstall_meta);
@@ -225,7 +227,7 @@ fn above_settings<T: Clone>(sourced: Option<&Sourced<Vec<T>>>, subnet: Vec<T>, s
     }
 }
 
-fn network(set: &mut Set, answer: &AnswerFile, world: &World, subnet: Option<&Subnet>) {
+fn network_of(set: &mut Set, answer: &AnswerFile, world: &World, subnet: Option<&Subnet>) {
     let (resolved, defaults) = (&answer.resolved, &world.inventory.defaults);
     let system = resolved.system.as_deref();
     let dns = subnet.map_or_else(Vec::new, |subnet| subnet.dns.clone());
@@ -263,24 +265,40 @@ fn network(set: &mut Set, answer: &AnswerFile, world: &World, subnet: Option<&Su
         .or_else(|| subnet.and_then(|subnet| subnet.router));
     set.put("gateway", text(gateway));
     set.put("mac", text(answer.mac));
+    let subnet_of = |address: Ipv4Addr| world.config.subnet_of(address);
+    let plan = system.map_or_else(NetworkPlan::default, |system| {
+        NetworkPlan::of(system, answer.mac, &subnet_of)
+    });
+    set.put("links", super::links::links(&plan));
     let mut by_name = Map::new();
     let mut nics = Vec::new();
     for (name, interface) in system.iter().flat_map(|system| &system.interfaces) {
-        let net = interface.ip_address.and_then(|address| world.config.subnet_of(address));
-        let nic = Nic::of(interface, net, gateway);
+        let net = interface.ip_address.and_then(subnet_of);
+        let netmask = network::netmask(interface, net);
         let boots = answer.mac.is_some() && answer.mac == interface.mac_address;
+        let routes: Vec<String> = interface.static_routes.iter().map(ToString::to_string).collect();
         let fields = json!({
-            "mac_address": text(interface.mac_address), "ip_address": text(interface.ip_address), "netmask": text(nic.netmask),
+            "mac_address": text(interface.mac_address), "ip_address": text(interface.ip_address), "netmask": text(netmask),
             "if_gateway": text(interface.if_gateway), "static": interface.is_static,
             "dns_name": interface.dns_name.as_ref().map_or("", Hostname::as_str),
+            "interface_type": interface.kind().as_str(),
+            "interface_master": interface.interface_master.as_ref().map_or("", Name::as_str),
+            "bonding_opts": text(interface.bonding_opts.as_ref()), "bridge_opts": text(interface.bridge_opts.as_ref()),
+            "static_routes": routes, "mtu": text(interface.mtu), "management": interface.management,
         });
         for (field, value) in fields.as_object().into_iter().flatten() {
             set.put(&format!("{field}_{name}"), value.clone());
         }
         by_name.insert(name.to_string(), fields);
+        // What is no card is in `links` only.
+        if plan.link(name.as_str()).is_none_or(|link| link.kind != LinkKind::Card) {
+            continue;
+        }
         let entry = json!({
-            "name": name.as_str(), "mac": text(interface.mac_address), "ip": text(interface.ip_address), "netmask": text(nic.netmask),
-            "prefix": nic.prefix, "gateway": text(nic.gateway), "static": nic.is_static, "boots": boots,
+            "name": name.as_str(), "mac": text(interface.mac_address), "ip": text(interface.ip_address), "netmask": text(netmask),
+            "prefix": netmask.map_or(32, |mask| mask.to_bits().leading_ones()),
+            "gateway": text(network::router(interface, net, gateway)),
+            "static": interface.is_static && interface.ip_address.is_some() && netmask.is_some(), "boots": boots,
         });
         if boots {
             nics.insert(0, entry);
@@ -290,36 +308,6 @@ fn network(set: &mut Set, answer: &AnswerFile, world: &World, subnet: Option<&Su
     }
     set.put("interfaces", by_name);
     set.put("nics", nics);
-}
-
-/// An interface with what its subnet adds.
-struct Nic {
-    netmask: Option<Ipv4Addr>,
-    prefix: u32,
-    gateway: Option<Ipv4Addr>,
-    /// Static, and with all that a static address needs.
-    is_static: bool,
-}
-
-impl Nic {
-    fn of(interface: &Interface, subnet: Option<&Subnet>, system_gateway: Option<Ipv4Addr>) -> Self {
-        let netmask = interface
-            .netmask
-            .or_else(|| subnet.map(|subnet| subnet.network.netmask()));
-        let within = |gateway: &Ipv4Addr| match (interface.ip_address, netmask) {
-            (Some(address), Some(mask)) => gateway.to_bits() & mask.to_bits() == address.to_bits() & mask.to_bits(),
-            _ => false,
-        };
-        Self {
-            netmask,
-            prefix: netmask.map_or(32, |mask| mask.to_bits().leading_ones()),
-            gateway: interface
-                .if_gateway
-                .or_else(|| system_gateway.filter(within))
-                .or_else(|| subnet.and_then(|subnet| subnet.router)),
-            is_static: interface.is_static && interface.ip_address.is_some() && netmask.is_some(),
-        }
-    }
 }
 
 fn text<T: fmt::Display>(value: Option<T>) -> String {
