@@ -330,7 +330,7 @@ fn other_families_are_told_apart() {
     );
     assert_eq!(
         args,
-        "ip=dhcp url={iso} autoinstall ds=nocloud-net;s={answer_url}/ cloud-config-url=/dev/null BOOTIF={bootif}"
+        "{net_initramfs} url={iso} autoinstall ds=nocloud-net;s={answer_url}/ cloud-config-url=/dev/null BOOTIF={bootif}"
     );
     assert_eq!(template, "ubuntu/user-data");
     let meta = live.imported().distro.autoinstall_meta;
