@@ -10,7 +10,7 @@ use cordwainer::inventory::{Layer, Sourced};
 use cordwainer::model::Defaults;
 use cordwainer::render::{self, ErrorKind};
 
-fn ways() -> [(&'static str, &'static str, &'static str); 5] {
+fn ways() -> [(&'static str, &'static str, &'static str); 6] {
     [
         ("dhcp", DHCP, ""),
         (
@@ -21,6 +21,12 @@ fn ways() -> [(&'static str, &'static str, &'static str); 5] {
         ("bond", BOND, ""),
         ("vlan", VLAN, ""),
         ("stack", STACK, ""),
+        (
+            "extras",
+            DHCP,
+            "users=\"alice bob:wheel:adm\" repos=\"local=http://192.0.2.9/r names http://192.0.2.9/s\" proxy=http://192.0.2.9:3128 \
+             post_commands=\"systemctl enable --now 'x y'\" post_commands=\"echo $HOME\" packages=vim",
+        ),
     ]
 }
 
@@ -59,6 +65,7 @@ fn every_answer_file_is_the_golden_one() {
             "sles15",
             "leap16",
             "fcos44",
+            "alpine322",
         ]
         .contains(&family.title);
         if shows || name.ends_with("-dhcp") || name.ends_with("-static") {
@@ -119,6 +126,7 @@ fn installers_would_take_them() {
         let scripts = scripts_of(&text);
         let expected = match family.template {
             "lab/answer" | "coreos/config.ign" => 0,
+            "alpine/apkovl" => 2,
             name if name.starts_with("redhat/") => 5,
             _ => 3,
         };
@@ -160,7 +168,7 @@ fn each_reports_its_stages_and_opens_a_login() {
         // What their installers have no hook for is inferred, or not known.
         let words: &[&str] = match family.template {
             "lab/answer" | "coreos/config.ign" => &[],
-            "ubuntu/user-data" => &["started", "partitioning", "finishing", "done", "failed"],
+            "alpine/apkovl" | "ubuntu/user-data" => &["started", "partitioning", "finishing", "done", "failed"],
             _ => &["started", "partitioning", "packages", "finishing", "done", "failed"],
         };
         for word in words {
@@ -426,4 +434,44 @@ fn an_iso_tree_of_debian_13_installs_though_unsigned() {
     let netboot = find("debian13-netboot-dhcp");
     assert!(!netboot.contains("Insecure") && !netboot.contains("allow_unauthenticated"));
     assert!(netboot.contains("hostname string deb.debian.org\n"));
+}
+
+#[test]
+fn alpines_overlay_is_packed_as_tar_unpacks_it() {
+    for (family, name, text) in rendered() {
+        if family.template != "alpine/apkovl" {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("x.apkovl.tar.gz");
+        std::fs::write(
+            &archive,
+            render::overlay(&text).unwrap_or_else(|error| panic!("{name}: {error}")),
+        )
+        .unwrap();
+        let output = std::process::Command::new("tar")
+            .arg("-xzf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{name}: {output:?}"
+        );
+        let etc = folder.path().join("etc");
+        assert_eq!(std::fs::read_to_string(etc.join("hostname")).unwrap(), "web1\n");
+        let install = std::fs::read_to_string(etc.join("cordwainer/install")).unwrap();
+        assert!(scripts_of(&text).contains(&install), "{name}");
+        // The initramfs starts no service by itself where there is an overlay.
+        for service in ["sysinit/modloop", "boot/hostname", "default/local", "shutdown/mount-ro"] {
+            let link = etc.join("runlevels").join(service);
+            let to = std::fs::read_link(&link).unwrap();
+            assert!(
+                to.starts_with("/etc/init.d") && to.file_name() == link.file_name(),
+                "{name}: {service}"
+            );
+        }
+    }
 }

@@ -12,6 +12,9 @@ pub fn scripts_of(text: &str) -> Vec<String> {
     if text.starts_with("<?xml") {
         return in_xml(text);
     }
+    if text.starts_with("==> ") {
+        return in_overlay(text);
+    }
     if text.starts_with("#cloud-config") {
         return in_yaml(text);
     }
@@ -48,6 +51,16 @@ pub fn data(url: &str) -> String {
         }
     }
     String::from_utf8(bytes).unwrap()
+}
+
+/// The files of an overlay that begin as scripts do.
+fn in_overlay(text: &str) -> Vec<String> {
+    let files = format!("\n{text}");
+    let bodies = files.split("\n==> ").filter_map(|file| file.split_once('\n'));
+    bodies
+        .filter(|(_, body)| body.starts_with("#!/bin/sh\n"))
+        .map(|(_, body)| format!("{body}\n"))
+        .collect()
 }
 
 fn in_xml(text: &str) -> Vec<String> {

@@ -151,7 +151,7 @@ pub struct Family {
     pub meta: &'static str,
 }
 
-pub const FAMILIES: [Family; 20] = [
+pub const FAMILIES: [Family; 22] = [
     family("el7", "redhat/el7.ks", "redhat", "rhel7", "images/pxeboot/vmlinuz"),
     family("el8", "redhat/el8.ks", "redhat", "rhel8", "images/pxeboot/vmlinuz"),
     family("el9", "redhat/el9.ks", "redhat", "rhel9", "images/pxeboot/vmlinuz"),
@@ -218,6 +218,8 @@ pub const FAMILIES: [Family; 20] = [
         "product=openSUSE_Leap iso=x.iso",
     ),
     coreos("fcos44", "coreos/config.ign"),
+    alpine("alpine318", "alpine3.18.9"),
+    alpine("alpine322", "alpine3.22.1"),
 ];
 
 /// Files that an installer asks for beside its main one.
@@ -239,6 +241,13 @@ const fn suse(title: &'static str, template: &'static str, version: &'static str
     Family {
         meta,
         ..family(title, template, "suse", version, "boot/x86_64/loader/linux")
+    }
+}
+
+const fn alpine(title: &'static str, version: &'static str) -> Family {
+    Family {
+        meta: "modloop=boot/modloop-lts",
+        ..family(title, "alpine/apkovl", "alpine", version, "boot/vmlinuz-lts")
     }
 }
 

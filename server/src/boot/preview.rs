@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 /// What stands in a preview where a machine gets its token.
 const NO_TOKEN: &str = "TOKEN";
 /// What an installer may load whole.
-pub(super) const WHOLE_FILES: [&str; 2] = ["iso", "rootfs"];
+pub(super) const WHOLE_FILES: [&str; 3] = ["iso", "rootfs", "modloop"];
 
 /// The answer-file template: the nearest layer's, else the family's own.
 pub(super) fn template_of(world: &World, resolved: &Resolved) -> Option<Sourced<String>> {

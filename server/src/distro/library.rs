@@ -100,6 +100,7 @@ mod tests {
             names,
             [
                 "agama",
+                "alpine",
                 "coreos",
                 "debian",
                 "fedora",

@@ -243,12 +243,13 @@ struct WireStage {
 /// The placeholders that kernel arguments may hold; `boot` fills them. `iso` and `rootfs` are URLs of what the installer loads whole, from
 /// the variable of that name: a path below the tree, or a URL. Those that begin with `net_` stand alone as a word, and for as many as the
 /// machine's network needs (`boot::LANGUAGES`).
-pub const PLACEHOLDERS: [&str; 17] = [
+pub const PLACEHOLDERS: [&str; 18] = [
     "answer_url",
     "report_url",
     "tree",
     "iso",
     "rootfs",
+    "modloop",
     "base_url",
     "hostname",
     "domain",

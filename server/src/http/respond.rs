@@ -125,6 +125,8 @@ pub struct FileRef {
 pub enum Body {
     /// This text.
     Text(String),
+    /// These bytes.
+    Bytes(Vec<u8>),
     /// A file or folder, which the shell opens and judges the conditions of the request over.
     File(FileRef),
     /// The counters, which the shell holds.
@@ -486,6 +488,9 @@ fn answer_file(world: &World, who: Who, answer: &AnswerFile) -> Reply {
                 template: answer.template.value.clone(),
                 bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
             };
+            if render::is_overlay(&answer.file) {
+                return packed(who, answer, &text, event);
+            }
             let mut reply = Reply::text(who, 200, text).fresh();
             reply.content_type = match content_type::of(&answer.file) {
                 // AutoYaST and Agama read these by their form, not their type; text is what the rest expects.
@@ -510,4 +515,26 @@ fn answer_file(world: &World, who: Who, answer: &AnswerFile) -> Reply {
             reply
         }
     }
+}
+
+/// An answer file that is an archive.
+fn packed(who: Who, answer: &AnswerFile, text: &str, event: What) -> Reply {
+    let mut reply = Reply::text(who, 200, "").fresh();
+    match render::overlay(text) {
+        Ok(bytes) => {
+            reply.body = Body::Bytes(bytes);
+            reply.content_type = content_type::of(&answer.file);
+            reply.events.push(event);
+        }
+        Err(error) => {
+            reply.status = 500;
+            reply.body =
+                Body::Text("the answer file could not be packed; the server's log names the line\n".to_owned());
+            reply.events.push(What::TemplateBroken {
+                template: answer.template.value.clone(),
+                error: format!("as rendered, {error}"),
+            });
+        }
+    }
+    reply
 }

@@ -12,6 +12,7 @@ mod ipxe;
 mod links;
 mod login;
 mod methods;
+mod overlay;
 mod pxelinux;
 mod sized;
 mod vars;
@@ -19,6 +20,7 @@ mod vars;
 pub use engine::{ErrorKind, LONGEST, TemplateError, answer_file};
 pub use installable::{installable, missing_template, remedy};
 pub use login::leaves_login;
+pub use overlay::{BadOverlay, is_overlay, overlay};
 pub use vars::{Variable, secrets, variables};
 
 use crate::boot::{Dialect, Script};

@@ -64,12 +64,14 @@ const FIXED: [&str; 15] = [
 ];
 
 /// Names whose value is always a list.
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 7] = [
     "ssh_authorized_keys",
     "name_servers",
     "name_servers_search",
     "packages",
     "repos",
+    "users",
+    "post_commands",
 ];
 
 /// Every variable that the template of `answer` sees, by name.
@@ -328,7 +330,9 @@ fn settings(set: &mut Set, answer: &AnswerFile, world: &World) {
     for name in ["disk", "after_install", "appstream"] {
         set.put(name, "");
     }
-    set.put("packages", Value::Array(Vec::new()));
+    for name in ["packages", "users", "post_commands"] {
+        set.put(name, Value::Array(Vec::new()));
+    }
 }
 
 fn urls(set: &mut Set, answer: &AnswerFile) {
@@ -357,7 +361,7 @@ fn meta(set: &mut Set, meta: &Merged) {
         let value = match &entry.values {
             _ if LISTS.contains(&name.as_str()) => {
                 let given = entry.values.clone().unwrap_or_default();
-                if name == "ssh_authorized_keys" {
+                if matches!(name.as_str(), "ssh_authorized_keys" | "post_commands") {
                     Value::from(given)
                 } else {
                     let split = |text: &String| text.split([' ', ',']).map(str::to_owned).collect::<Vec<_>>();
@@ -381,6 +385,38 @@ fn derive(set: &mut Set) {
     set.put("default_password_crypted", hash);
     let disk = set.text("disk").trim_start_matches("/dev/").to_owned();
     set.put("disk", disk);
+    let words = |set: &Set, name: &str| -> Vec<String> {
+        let items = set.0.get(name).and_then(Value::as_array);
+        items
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    // `NAME=URL`, or a URL alone; other words are names of repositories that Cobbler kept.
+    let mut repos = Vec::new();
+    for (place, word) in words(set, "repos").into_iter().enumerate() {
+        let named = word.split_once('=').filter(|(name, _)| !name.contains("://"));
+        let (name, url) = named.map_or_else(
+            || (format!("repo{place}"), word.as_str()),
+            |(name, url)| (name.to_owned(), url),
+        );
+        if url.contains("://") && name.parse::<Name>().is_ok() {
+            repos.push(json!({"name": name, "url": url}));
+        }
+    }
+    set.put("extra_repos", repos);
+    // `NAME`, or `NAME:GROUP:GROUP`.
+    let accounts: Vec<Value> = words(set, "users")
+        .iter()
+        .map(|word| {
+            let mut parts = word.split(':').filter(|part| !part.is_empty());
+            let name = parts.next().unwrap_or_default();
+            json!({"name": name, "groups": parts.collect::<Vec<_>>()})
+        })
+        .collect();
+    set.put("accounts", accounts);
     let tree = set.text("tree").to_owned();
     let directory = tree
         .split_once("://")

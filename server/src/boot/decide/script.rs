@@ -279,6 +279,7 @@ pub(super) fn signature_options(
         ("tree", format!("{base}/{}", paths::tree(&distro.name, ""))),
         ("iso", whole_file(resolved, "iso", &base).unwrap_or_default()),
         ("rootfs", whole_file(resolved, "rootfs", &base).unwrap_or_default()),
+        ("modloop", whole_file(resolved, "modloop", &base).unwrap_or_default()),
         ("base_url", base.clone()),
         ("hostname", short.to_owned()),
         ("domain", domain.to_owned()),

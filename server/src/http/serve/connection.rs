@@ -278,7 +278,7 @@ impl Wire {
         match answer.payload {
             Payload::Nothing => self.write(&out).await,
             Payload::Text(text) => {
-                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(&text);
                 self.write(&out).await
             }
             Payload::File(part, transfer) => self.send_file(&out, part, transfer).await,
@@ -349,7 +349,7 @@ impl Wire {
             content_type: TEXT,
             fields,
             length: Some(u64::try_from(text.len()).unwrap_or(0)),
-            payload: Payload::Text(text),
+            payload: Payload::Text(text.into_bytes()),
         };
         let said = Said {
             stays: false,

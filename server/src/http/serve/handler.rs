@@ -42,7 +42,7 @@ pub(super) struct Answer {
 /// What follows the head of an answer.
 pub(super) enum Payload {
     Nothing,
-    Text(String),
+    Text(Vec<u8>),
     File(Part, Box<Transfer>),
 }
 
@@ -239,7 +239,7 @@ async fn hold(shared: &Shared, before: &[Effect]) -> bool {
 async fn finish(shared: &Arc<Shared>, head: &Head, world: &World, mut reply: Reply, started: Instant) -> Answer {
     let method = head.method;
     let file = match &reply.body {
-        Body::Text(_) => None,
+        Body::Text(_) | Body::Bytes(_) => None,
         Body::Metrics => {
             reply.body = Body::Text(shared.metrics.page(&numbers::standing(world)));
             None
@@ -405,8 +405,9 @@ fn send_file(shared: &Arc<Shared>, method: Method, mut reply: Reply, out: Outgoi
 /// A reply that is all text; a HEAD gets its length.
 fn text(method: Method, mut reply: Reply) -> Answer {
     let text = match std::mem::replace(&mut reply.body, Body::Metrics) {
-        Body::Text(text) => text,
-        Body::File(_) | Body::Metrics => String::new(),
+        Body::Text(text) => text.into_bytes(),
+        Body::Bytes(bytes) => bytes,
+        Body::File(_) | Body::Metrics => Vec::new(),
     };
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
     let payload = if method == Method::Head {
