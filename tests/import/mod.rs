@@ -1,5 +1,7 @@
 //! Importing: genuine and faithfully made trees, recognised, placed, and watched. Nothing here needs a network.
 
+mod families;
+mod family_trees;
 mod genuine;
 mod kill;
 pub mod netboot;

@@ -127,6 +127,7 @@ fn installers_would_take_them() {
         let expected = match family.template {
             "lab/answer" | "coreos/config.ign" => 0,
             "alpine/apkovl" => 2,
+            "esxi/ks.cfg" => 3,
             name if name.starts_with("redhat/") => 5,
             _ => 3,
         };
@@ -167,7 +168,7 @@ fn each_reports_its_stages_and_opens_a_login() {
     for (family, name, text) in rendered() {
         // What their installers have no hook for is inferred, or not known.
         let words: &[&str] = match family.template {
-            "lab/answer" | "coreos/config.ign" => &[],
+            "lab/answer" | "coreos/config.ign" | "esxi/ks.cfg" => &[],
             "alpine/apkovl" | "ubuntu/user-data" => &["started", "partitioning", "finishing", "done", "failed"],
             _ => &["started", "partitioning", "packages", "finishing", "done", "failed"],
         };
@@ -462,7 +463,7 @@ fn alpines_overlay_is_packed_as_tar_unpacks_it() {
         );
         let etc = folder.path().join("etc");
         assert_eq!(std::fs::read_to_string(etc.join("hostname")).unwrap(), "web1\n");
-        let install = std::fs::read_to_string(etc.join("cordwainer/install")).unwrap();
+        let install = std::fs::read_to_string(etc.join("cordwainer-install")).unwrap();
         assert!(scripts_of(&text).contains(&install), "{name}");
         // The initramfs starts no service by itself where there is an overlay.
         for service in ["sysinit/modloop", "boot/hostname", "default/local", "shutdown/mount-ro"] {

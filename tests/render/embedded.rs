@@ -12,6 +12,14 @@ pub fn scripts_of(text: &str) -> Vec<String> {
     if text.starts_with("<?xml") {
         return in_xml(text);
     }
+    if text.contains("\nvmaccepteula\n") {
+        // Its sections end where the next begins.
+        let sections = text.split("\n%").skip(1).filter_map(|section| section.split_once('\n'));
+        return sections
+            .filter(|(head, _)| !head.starts_with("include"))
+            .map(|(_, body)| format!("{body}\n"))
+            .collect();
+    }
     if text.starts_with("==> ") {
         return in_overlay(text);
     }

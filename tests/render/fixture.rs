@@ -151,7 +151,7 @@ pub struct Family {
     pub meta: &'static str,
 }
 
-pub const FAMILIES: [Family; 22] = [
+pub const FAMILIES: [Family; 23] = [
     family("el7", "redhat/el7.ks", "redhat", "rhel7", "images/pxeboot/vmlinuz"),
     family("el8", "redhat/el8.ks", "redhat", "rhel8", "images/pxeboot/vmlinuz"),
     family("el9", "redhat/el9.ks", "redhat", "rhel9", "images/pxeboot/vmlinuz"),
@@ -220,14 +220,16 @@ pub const FAMILIES: [Family; 22] = [
     coreos("fcos44", "coreos/config.ign"),
     alpine("alpine318", "alpine3.18.9"),
     alpine("alpine322", "alpine3.22.1"),
+    esxi("esxi8", "esxi/ks.cfg"),
 ];
 
 /// Files that an installer asks for beside its main one.
-pub const BESIDE: [Family; 4] = [
+pub const BESIDE: [Family; 5] = [
     live("ubuntu24-meta-data", "ubuntu/meta-data", "24.04.1"),
     live("ubuntu24-vendor-data", "ubuntu/vendor-data", "24.04.1"),
     live("ubuntu24-network-config", "ubuntu/network-config", "24.04.1"),
     coreos("fcos44-live", "coreos/live.ign"),
+    esxi("esxi8-boot", "esxi/boot.cfg"),
 ];
 
 const fn live(title: &'static str, template: &'static str, version: &'static str) -> Family {
@@ -248,6 +250,13 @@ const fn alpine(title: &'static str, version: &'static str) -> Family {
     Family {
         meta: "modloop=boot/modloop-lts",
         ..family(title, "alpine/apkovl", "alpine", version, "boot/vmlinuz-lts")
+    }
+}
+
+const fn esxi(title: &'static str, template: &'static str) -> Family {
+    Family {
+        meta: "esxi_kernel=/b.b00 esxi_modules=\"/jumpstrt.gz --- /useropts.gz --- /features.gz\"",
+        ..family(title, template, "vmware", "esxi8.0.2", "mboot.c32")
     }
 }
 

@@ -93,6 +93,9 @@ fn cloud_init_would_take_every_seed_file() {
         })
         .collect();
     validators::schema("schema-network-config-v2.json", "yaml", &network);
+    for (name, text) in &network {
+        validators::netplan(name, text);
+    }
     for (name, text) in texts("ubuntu/meta-data") {
         assert_eq!(
             text, "instance-id: \"cordwainer-web1\"\nlocal-hostname: \"web1\"\n",

@@ -24,6 +24,7 @@ pub fn launch(dialect: Dialect, firmware: Option<Firmware>, options: &str) -> La
         profile: "rocky9".parse().unwrap(),
         kernel: "http://192.168.77.1/d/rocky9/images/pxeboot/vmlinuz".into(),
         initrd: vec!["http://192.168.77.1/d/rocky9/images/pxeboot/initrd.img".into()],
+        initrd_args: Vec::new(),
         options: merged(options, &Layer::Settings).entries,
         removed: Vec::new(),
     }

@@ -242,6 +242,29 @@ pub fn cloud_config(name: &str, text: &str) {
     }
 }
 
+/// `netplan generate`, which reads a whole configuration and says what does not hang together.
+fn netplan_verdict(text: &str) -> Option<Result<(), String>> {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc/netplan");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("one.yaml");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let output = run(
+        "netplan",
+        &["generate", "--root-dir", root.path().to_str().unwrap()],
+        "",
+    )?;
+    Some(if silent(&output) { Ok(()) } else { Err(said(&output)) })
+}
+
+pub fn netplan(name: &str, text: &str) {
+    if let Some(Err(said)) = netplan_verdict(text) {
+        panic!("netplan generate on {name}: {said}\n{text}");
+    }
+}
+
 /// The verdict of `check-jsonschema` on several texts at once, by a schema below `CORDWAINER_SCHEMAS`; none when either is not there.
 pub fn schema_verdict(schema: &str, ending: &str, texts: &[(String, String)]) -> Option<Result<(), String>> {
     let Some(folder) = std::env::var_os("CORDWAINER_SCHEMAS") else {
@@ -298,6 +321,9 @@ fn every_validator_bites() {
     assert!(bites(xml_verdict(&among("<a/>", "<a><b></a>"))));
     assert!(bites(cloud_config_verdict("#cloud-config\ndisable_root: [7\n")));
     assert!(bites(cloud_config_verdict("#cloud-config\nusers: 7\n")));
+    assert!(bites(netplan_verdict(
+        "network:\n  version: 2\n  bonds:\n    bond0:\n      interfaces: [eth9]\n"
+    )));
     assert!(bites(ignition_verdict(
         r#"{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "x"}]}}"#
     )));

@@ -33,6 +33,7 @@ pub fn run(bytes: &[u8]) {
             profile: "rocky9".parse().unwrap(),
             kernel: format!("http://192.168.77.1/d/{piece}/vmlinuz"),
             initrd: vec![format!("http://192.168.77.1/d/{piece}/initrd.img")],
+            initrd_args: Vec::new(),
             options,
             removed: Vec::new(),
         })))

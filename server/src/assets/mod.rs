@@ -122,6 +122,9 @@ pub struct VersionedArgs {
     pub when: String,
     /// The arguments; `{answer_url}`, `{tree}`, `{report_url}`, `{hostname}`, `{domain}`, `{mac}`, `{dns}` stand for the machine's own.
     pub args: String,
+    /// What follows the name of each initrd, in loading order: how iPXE is told a file's name in the initramfs, or a module's own
+    /// arguments. Empty where none have any.
+    pub initrd_args: Vec<String>,
 }
 
 impl Assets {
@@ -136,10 +139,21 @@ impl SignatureFacts {
     /// Kernel arguments for a version: the first rule that holds.
     #[must_use]
     pub fn args_for(&self, version: &str) -> Option<&str> {
-        self.kernel_args
-            .iter()
-            .find(|rule| version_holds(&rule.when, version))
-            .map(|rule| rule.args.as_str())
+        self.rule_for(version).map(|rule| rule.args.as_str())
+    }
+
+    /// The boot rule for a version: the first that holds.
+    #[must_use]
+    pub fn rule_for(&self, version: &str) -> Option<&VersionedArgs> {
+        self.kernel_args.iter().find(|rule| version_holds(&rule.when, version))
+    }
+
+    /// True when the installer of that version asks for an answer file; a live system or a memory test does not.
+    #[must_use]
+    pub fn asks_answers(&self, version: &str) -> bool {
+        let asks = |text: &String| text.contains("{answer_url}");
+        self.rule_for(version)
+            .is_none_or(|rule| asks(&rule.args) || rule.initrd_args.iter().any(asks))
     }
 
     /// The default answer-file template for a version: the first rule that holds.

@@ -364,9 +364,10 @@ fn facts(signature: &Signature) -> SignatureFacts {
         kernel_args: signature
             .boot
             .iter()
-            .map(|(when, args)| VersionedArgs {
+            .map(|(when, args, initrd_args)| VersionedArgs {
                 when: when.clone(),
                 args: args.clone(),
+                initrd_args: initrd_args.clone(),
             })
             .collect(),
         autoinstall: signature.autoinstall.clone(),

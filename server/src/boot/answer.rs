@@ -158,6 +158,8 @@ pub struct Launch {
     pub kernel: String,
     /// URLs of the initrds in order.
     pub initrd: Vec<String>,
+    /// What follows each in iPXE: its name in the initramfs, or a multiboot module's arguments.
+    pub initrd_args: Vec<String>,
     /// The kernel command line, each option with its layer; order counts.
     pub options: Vec<Entry>,
     /// Options that a lower layer deleted.

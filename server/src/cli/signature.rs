@@ -6,6 +6,7 @@ use super::exit::{Ended, Failure};
 use super::print::table;
 use crate::config::nearest;
 use crate::distro::library::Library;
+use crate::distro::signature::Signature;
 use serde_json::{Value, json};
 
 pub(super) fn report(which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> {
@@ -29,10 +30,13 @@ pub(super) fn report(which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> 
     }
     let values: Vec<Value> = wanted
         .iter()
-        .map(|signature| json!({"name": signature.name, "breed": signature.breed, "tier": signature.tier, "answer_file": signature.answer_file}))
+        .map(|signature| json!({
+            "name": signature.name, "breed": signature.breed, "tier": signature.tier, "verified": signature.tier == 1,
+            "newest": signature.newest, "answer_file": signature.answer_file, "templates": templates(signature),
+        }))
         .collect();
     let mut rows = vec![
-        ["signature", "breed", "tier", "answer file"]
+        ["signature", "breed", "tier", "proven", "answer file", "templates"]
             .map(ToOwned::to_owned)
             .to_vec(),
     ];
@@ -41,7 +45,9 @@ pub(super) fn report(which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> 
             signature.name.to_string(),
             signature.breed.clone(),
             signature.tier.to_string(),
+            if signature.tier == 1 { "yes" } else { "unverified" }.to_owned(),
             signature.answer_file.clone(),
+            templates(signature).join(" "),
         ]);
     }
     desk.printer.either(&values, &table(&rows))?;
@@ -49,4 +55,15 @@ pub(super) fn report(which: &MaybeNamed, desk: &Desk) -> Result<Ended, Failure> 
         desk.printer.note(format!("warning   {file}: {problem}"));
     }
     Ok(Ended::Well)
+}
+
+/// The templates that it ships, each once.
+fn templates(signature: &Signature) -> Vec<String> {
+    let mut templates: Vec<String> = Vec::new();
+    for (_, template) in signature.autoinstall.iter().chain(&signature.answer_files) {
+        if !templates.contains(template) {
+            templates.push(template.clone());
+        }
+    }
+    templates
 }

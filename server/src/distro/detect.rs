@@ -302,7 +302,14 @@ fn read_marker(source: &dyn Source, rule: &Rule, marker: &str) -> Option<(Values
     for (name, keys) in &rule.values {
         let value = keys.iter().find_map(|key| ini.at(&dotted(key, &values)?));
         if let Some(value) = value {
-            values.insert(name.clone(), one_line(value));
+            values.insert(
+                name.clone(),
+                if name == "modules" {
+                    whole_line(value)
+                } else {
+                    one_line(value)
+                },
+            );
         }
     }
     for (key, allowed) in &rule.need {
@@ -340,6 +347,12 @@ fn dotted(key: &Pattern, values: &Values) -> Option<String> {
 fn one_line(value: &str) -> String {
     let line = value.lines().next().unwrap_or("");
     line.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+/// A list of files, which no terminal is shown.
+fn whole_line(value: &str) -> String {
+    let line = value.lines().next().unwrap_or("");
+    line.chars().filter(|c| !c.is_control()).take(3600).collect()
 }
 
 /// `Key: value` lines, down to the first line of a list (Debian's checksums).

@@ -101,24 +101,38 @@ mod tests {
             [
                 "agama",
                 "alpine",
+                "arch",
                 "coreos",
                 "debian",
+                "esxi",
                 "fedora",
+                "fedora-live",
+                "flatcar",
                 "lab",
+                "live",
+                "memtest",
+                "proxmox",
                 "redhat",
                 "suse",
+                "talos",
                 "ubuntu",
-                "ubuntu-live"
+                "ubuntu-desktop",
+                "ubuntu-live",
+                "winpe",
+                "xcp-ng",
             ]
         );
         for signature in &library.signatures {
             for (path, stage) in &signature.stages {
                 assert!(Stage::of(stage).is_some(), "{}: {path} means {stage}", signature.name);
             }
-            for (_, args) in &signature.boot {
+            for (_, args, _) in &signature.boot {
                 // A seed folder is named as such; the installer knows what is in it.
                 let mut files = vec![signature.answer_file.as_str(), " "];
                 files.extend(signature.answer_files.iter().map(|(name, _)| name.as_str()));
+                if signature.autoinstall.is_empty() && !args.contains("{answer_url}") {
+                    continue;
+                }
                 let named = |file: &&str| args.contains(&format!("{{answer_url}}/{file}"));
                 assert!(files.iter().any(named), "{}", signature.name);
             }

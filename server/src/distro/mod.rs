@@ -15,6 +15,7 @@ pub mod iso9660;
 mod iso_import;
 pub mod iso_source;
 pub mod library;
+pub mod loader_config;
 pub mod netboot;
 pub mod pattern;
 mod place;

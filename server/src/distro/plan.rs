@@ -164,7 +164,10 @@ pub fn sentences(detected: &Detected, signature: Option<&Signature>, planned: &P
     let initrds: Vec<String> = detected.initrd.iter().map(shown).collect();
     let by = signature.map_or_else(
         || "as you described it, no signature".to_owned(),
-        |signature| format!("signature {}, tier {}", signature.name, signature.tier),
+        |signature| {
+            let unverified = if signature.tier > 1 { ", unverified" } else { "" };
+            format!("signature {}, tier {}{unverified}", signature.name, signature.tier)
+        },
     );
     let mut lines = vec![
         line("recognised", format!("{detected}, {by}")),

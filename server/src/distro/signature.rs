@@ -34,8 +34,8 @@ pub struct Signature {
     pub codenames: BTreeMap<String, String>,
     /// How it is recognised, in order.
     pub detect: Vec<Rule>,
-    /// Kernel arguments per version rule.
-    pub boot: Vec<(String, String)>,
+    /// Kernel arguments per version rule, with what follows each initrd.
+    pub boot: Vec<(String, String, Vec<String>)>,
     /// Answer-file template per version rule.
     pub autoinstall: Vec<(String, String)>,
     /// Smallest memory in MiB per version rule.
@@ -210,6 +210,8 @@ struct WireMedia {
 struct WireBoot {
     when: String,
     args: String,
+    #[serde(default)]
+    initrd_args: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -374,6 +376,7 @@ impl Wire {
         }
         for boot in &self.boot {
             placeholders(&boot.args)?;
+            boot.initrd_args.iter().try_for_each(|args| placeholders(args))?;
         }
         if let Some(bad) = self.answer_files.iter().find(|file| file.name.parse::<Name>().is_err()) {
             return Err(format!("answer_files: `{}` is no file name", bad.name));
@@ -406,7 +409,11 @@ impl Wire {
                     rule.into_rule().map_err(|why| format!("[[detect]] `{what}`: {why}"))
                 })
                 .collect::<Result<_, _>>()?,
-            boot: self.boot.into_iter().map(|boot| (boot.when, boot.args)).collect(),
+            boot: self
+                .boot
+                .into_iter()
+                .map(|boot| (boot.when, boot.args, boot.initrd_args))
+                .collect(),
             autoinstall: self.autoinstall.into_iter().map(|a| (a.when, a.template)).collect(),
             min_ram_mib: self.min_ram_mib.into_iter().map(|ram| (ram.when, ram.mib)).collect(),
             stages: self.stages.into_iter().map(|stage| (stage.path, stage.stage)).collect(),

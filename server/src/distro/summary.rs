@@ -3,6 +3,7 @@
 //! Pure: it asks a [`Source`] for file names only.
 
 use super::detect::Source;
+use super::loader_config::{LoaderEntry, first_entry};
 use std::fmt;
 
 /// What an unknown tree holds, in short.
@@ -16,6 +17,8 @@ pub struct Summary {
     pub others: usize,
     /// True when there was more than was looked at.
     pub more: bool,
+    /// What its own boot loader starts.
+    pub own: Option<LoaderEntry>,
 }
 
 impl fmt::Display for Summary {
@@ -52,8 +55,32 @@ fn thousands(number: usize) -> String {
     text
 }
 
+/// For a shell, on one line.
+fn in_quotes(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(512).collect();
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 pub(super) fn remedy(found: &Summary) -> String {
     let own = "add a file to /etc/cordwainer/distros";
+    if let Some(entry) = &found.own {
+        let initrds: Vec<String> = entry
+            .initrd
+            .iter()
+            .map(|initrd| format!(" --initrd {initrd}"))
+            .collect();
+        let args = if entry.args.is_empty() {
+            String::new()
+        } else {
+            format!(" --kernel-options {}", in_quotes(&entry.args))
+        };
+        return format!(
+            "its own {} starts it so (unverified): --breed generic --kernel {}{}{args}; or {own}",
+            entry.from,
+            entry.kernel,
+            initrds.concat()
+        );
+    }
     match (found.kernels.first(), found.initrds.first()) {
         (Some(kernel), Some(initrd)) => {
             format!("name it: --breed generic --kernel {kernel} --initrd {initrd}; or {own}")
@@ -69,7 +96,10 @@ const SUMMARY_MOST: usize = 20_000;
 /// What is in a tree, for an admin who wonders why it is unknown.
 #[must_use]
 pub fn summary(source: &dyn Source) -> Summary {
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        own: first_entry(source),
+        ..Summary::default()
+    };
     let mut folders = std::collections::VecDeque::from([(String::new(), 0_usize)]);
     let mut seen = 0_usize;
     while let Some((folder, depth)) = folders.pop_front() {

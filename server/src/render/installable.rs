@@ -43,6 +43,17 @@ pub fn installable(world: &World, name: &Name, local: Ipv4Addr) -> Result<Vec<St
             distro.name
         ));
     }
+    let asks = world
+        .assets
+        .signature_of(&distro)
+        .is_none_or(|signature| signature.asks_answers(&distro.os_version));
+    if !asks && resolved.autoinstall.is_none() {
+        warnings.push(format!(
+            "distro `{}` installs nothing and reports nothing: the machine starts it until it is disarmed or the arming ends",
+            distro.name
+        ));
+        return Ok(warnings);
+    }
     let answers = previews(world, resolved, local);
     let Some(answer) = answers.first() else {
         return Err(

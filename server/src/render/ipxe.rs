@@ -92,8 +92,11 @@ pub(super) fn launch(launch: &Launch) -> String {
         "kernel {} || goto failed",
         [vec![kernel], words].concat().join(" ")
     );
-    for (name, from) in names.iter().zip(&launch.initrd) {
-        let _ = writeln!(out, "initrd --name {name} {} || goto failed", url(from));
+    for (place, (name, from)) in names.iter().zip(&launch.initrd).enumerate() {
+        let args = launch.initrd_args.get(place).map_or("", String::as_str);
+        let gap = if args.is_empty() { "" } else { " " };
+        let args = if carries(args) { args } else { "" };
+        let _ = writeln!(out, "initrd --name {name} {}{gap}{args} || goto failed", url(from));
     }
     out.push_str("boot || goto failed\n:failed\n");
     out.push_str(

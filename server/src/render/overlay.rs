@@ -167,7 +167,7 @@ mod tests {
             (0o755, "#!/bin/sh\n\necho x\n".to_owned())
         );
         assert_eq!(found["etc/runlevels/default/local"].1, "/etc/init.d/local");
-        assert_eq!(found.len(), 8, "{:?}", found.keys());
+        assert_eq!(found.len(), 7, "{:?}", found.keys());
     }
 
     #[test]

@@ -392,7 +392,12 @@ pub fn koan_start(world: &World, facts: &Facts, resolved: &Resolved) -> KoanStar
         own.unwrap_or_else(|| system.name.to_string())
     });
     let own = &resolved.kernel_options;
-    let mut options: Vec<Entry> = script::signature_options(&deciding, resolved, urls.clone(), &hostname, mac)
+    let subject = script::Subject {
+        urls: urls.clone(),
+        hostname: &hostname,
+        mac,
+    };
+    let mut options: Vec<Entry> = script::signature_options(&deciding, resolved, &subject)
         .into_iter()
         .filter(|entry| own.entries.iter().all(|own| own.key != entry.key))
         .filter(|entry| resolved.kernel_option_deleted_by(&entry.key).is_none())

@@ -186,7 +186,26 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
         Some(_) => format!("{base}/{}", paths::tree(&distro.name, path)),
         None => format!("{base}/{}", paths::tree(&distro.name, stand_in)),
     };
-    let (options, removed) = options(deciding, &resolved, arm, system, mac);
+    let rule = world
+        .assets
+        .signature_of(distro)
+        .and_then(|signature| signature.rule_for(&distro.os_version));
+    let named = rule.map_or(&[][..], |rule| &rule.initrd_args);
+    if !named.is_empty() && dialect != Dialect::Ipxe {
+        return Err(format!(
+            "distro {} starts only through iPXE, which tells each file its name; take grub and pxe out of boot_loaders",
+            distro.name
+        ));
+    }
+    let hostname = hostname(system);
+    let subject = Subject {
+        urls: Some(urls(deciding, arm)),
+        hostname: &hostname,
+        mac: Some(mac),
+    };
+    let values = values(deciding, &resolved, &subject);
+    let initrd_args = named.iter().map(|args| fill(args, &values)).collect();
+    let (options, removed) = options(deciding, &resolved, &subject);
     Ok(Launch {
         dialect,
         firmware: deciding.facts.firmware,
@@ -199,6 +218,7 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
             .enumerate()
             .map(|(place, path)| file_url(path, &format!("-/initrd{place}")))
             .collect(),
+        initrd_args,
         options,
         removed,
     })
@@ -208,22 +228,12 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
 fn options(
     deciding: &Deciding<'_>,
     resolved: &Resolved,
-    arm: &Arm,
-    system: &System,
-    mac: Mac,
+    subject: &Subject<'_>,
 ) -> (Vec<Entry>, Vec<inventory::Removed>) {
     let own = &resolved.kernel_options;
     let mut removed = own.removed.clone();
     let mut entries = Vec::new();
-    let hostname = system
-        .hostname
-        .as_ref()
-        .map_or_else(|| system.name.to_string(), |name| name.as_str().to_owned());
-    let (base, world) = (deciding.base_url(), deciding.world);
-    let answers = paths::answers(&Token::derive(&world.key, &arm.id, TokenKind::Install));
-    let report = paths::report(&Token::derive(&world.key, &arm.id, TokenKind::Report));
-    let urls = (format!("{base}/{answers}"), format!("{base}/{report}"));
-    for entry in signature_options(deciding, resolved, Some(urls), &hostname, Some(mac)) {
+    for entry in signature_options(deciding, resolved, subject) {
         if own.entries.iter().any(|own| own.key == entry.key) {
             continue;
         }
@@ -240,40 +250,49 @@ fn options(
     (entries, removed)
 }
 
-/// What the family's installer needs on its command line. Without `urls` (of the answer file and for reports), or a MAC, what needs them
-/// is left out.
-pub(super) fn signature_options(
-    deciding: &Deciding<'_>,
-    resolved: &Resolved,
-    urls: Option<(String, String)>,
-    hostname: &str,
-    mac: Option<Mac>,
-) -> Vec<Entry> {
-    let world = deciding.world;
-    let distro = &resolved.distro;
-    let Some((name, signature)) = distro.signature.as_ref().zip(world.assets.signature_of(distro)) else {
-        return Vec::new();
-    };
-    let Some(args) = signature.args_for(&distro.os_version) else {
-        return Vec::new();
-    };
+/// Whom a command line is for.
+pub(super) struct Subject<'a> {
+    /// Where its answer file is, and where it reports; none for who may not have them.
+    pub(super) urls: Option<(String, String)>,
+    /// With or without a domain.
+    pub(super) hostname: &'a str,
+    /// The card that it boots by, where one is known.
+    pub(super) mac: Option<Mac>,
+}
+
+/// What stands for the placeholders of a signature.
+type Values = Vec<(&'static str, String)>;
+
+fn hostname(system: &System) -> String {
+    let named = system.hostname.as_ref();
+    named.map_or_else(|| system.name.to_string(), |name| name.as_str().to_owned())
+}
+
+fn urls(deciding: &Deciding<'_>, arm: &Arm) -> (String, String) {
     let base = deciding.base_url();
+    let token = |kind| Token::derive(&deciding.world.key, &arm.id, kind);
+    let answers = paths::answers(&token(TokenKind::Install));
+    let report = paths::report(&token(TokenKind::Report));
+    (format!("{base}/{answers}"), format!("{base}/{report}"))
+}
+
+fn values(deciding: &Deciding<'_>, resolved: &Resolved, subject: &Subject<'_>) -> Values {
+    let distro = &resolved.distro;
+    let base = deciding.base_url();
+    let hostname = subject.hostname;
     let (short, domain) = hostname.split_once('.').unwrap_or((hostname, ""));
-    let subnet = deciding.facts.peer.and_then(|peer| world.config.subnet_of(peer));
+    let subnet = deciding
+        .facts
+        .peer
+        .and_then(|peer| deciding.world.config.subnet_of(peer));
     let domain = if domain.is_empty() {
         subnet.and_then(|subnet| subnet.domain.as_deref()).unwrap_or("")
     } else {
         domain
     };
-    let wants = |word: &str, name: &str| word.contains(&format!("{{{name}}}"));
-    let known = |word: &&str| {
-        let needs_url = wants(word, "answer_url") || wants(word, "report_url");
-        let needs_mac = wants(word, "mac") || wants(word, "bootif");
-        !(needs_url && urls.is_none() || needs_mac && mac.is_none())
-    };
-    let words: Vec<&str> = args.split_whitespace().filter(known).collect();
-    let (answer_url, report_url) = urls.clone().unwrap_or_default();
-    let values = [
+    let (answer_url, report_url) = subject.urls.clone().unwrap_or_default();
+    let mac = subject.mac;
+    vec![
         ("answer_url", answer_url),
         ("report_url", report_url),
         ("tree", format!("{base}/{}", paths::tree(&distro.name, ""))),
@@ -291,14 +310,35 @@ pub(super) fn signature_options(
         ("dns", resolver(deciding, resolved).to_string()),
         ("arch", distro.arch.to_string()),
         ("version", distro.os_version.clone()),
-    ];
+    ]
+}
+
+/// What the family's installer needs on its command line. Where the subject has no URLs or no MAC, what needs them is left out.
+pub(super) fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, subject: &Subject<'_>) -> Vec<Entry> {
+    let world = deciding.world;
+    let distro = &resolved.distro;
+    let Some((name, signature)) = distro.signature.as_ref().zip(world.assets.signature_of(distro)) else {
+        return Vec::new();
+    };
+    let Some(args) = signature.args_for(&distro.os_version) else {
+        return Vec::new();
+    };
+    let values = values(deciding, resolved, subject);
+    let (mac, hostname) = (subject.mac, subject.hostname);
+    let wants = |word: &str, name: &str| word.contains(&format!("{{{name}}}"));
+    let known = |word: &&str| {
+        let needs_url = wants(word, "answer_url") || wants(word, "report_url");
+        let needs_mac = wants(word, "mac") || wants(word, "bootif");
+        !(needs_url && subject.urls.is_none() || needs_mac && mac.is_none())
+    };
+    let words: Vec<&str> = args.split_whitespace().filter(known).collect();
     let layer = Layer::Signature(name.clone());
     let plan = resolved.system.as_deref().map_or_else(NetworkPlan::default, |system| {
         NetworkPlan::of(system, mac, &|address| world.config.subnet_of(address))
     });
     let wanted = Wanted {
         plan: &plan,
-        hostname: short,
+        hostname: hostname.split('.').next().unwrap_or_default(),
         dns: resolver(deciding, resolved),
         is_final: resolved.autoinstall_meta.text("installer_network") == Some("final"),
     };
@@ -312,7 +352,7 @@ pub(super) fn signature_options(
     let mut entries: Vec<Entry> = Vec::new();
     let filled = words
         .filter_map(|word| {
-            let filled = fill(&word, &values);
+            let filled = fill(&word, values);
             let (key, value) = match filled.split_once('=') {
                 // A machine without a domain, say: no option is better than an empty one.
                 Some((_, "")) if !word.ends_with('=') => return None,

@@ -117,6 +117,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
             kernel_args: vec![VersionedArgs {
                 when: "*".into(),
                 args: "lab.answer={answer_url}/answer console=tty0 host={hostname}".into(),
+                initrd_args: vec![],
             }],
             autoinstall: vec![("*".into(), "lab/answer".into())],
             answer_file: "answer".into(),
@@ -233,6 +234,7 @@ fn a_seed_folder_opens_its_own_files_and_no_others() {
     lab.kernel_args = vec![VersionedArgs {
         when: "*".into(),
         args: "url={iso} root=live:{rootfs} s={answer_url}/".into(),
+        initrd_args: vec![],
     }];
     lab.answer_files = vec![("meta-data".into(), "lab/meta-data".into())];
     let stopped = script(&world, HERS);
