@@ -212,6 +212,20 @@ impl<'net> Libvirtd<'net> {
         end(self.qemu(guest).expect("its QEMU runs"));
     }
 
+    /// The same while libvirtd is down and cannot be asked where the log is.
+    #[must_use]
+    pub fn qemu_said(&self, guest: &str) -> String {
+        let mut said = String::new();
+        for entry in fs::read_dir(self.folder.path().join("log/qemu")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.starts_with(guest) && name.contains("serial") {
+                said.push_str(&String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
+            }
+        }
+        said
+    }
+
     /// What the guest's serial console said, as the hypervisor kept it.
     #[must_use]
     pub fn serial_log(&self, guest: &str) -> String {

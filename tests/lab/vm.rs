@@ -344,10 +344,12 @@ impl Drop for Vm {
 }
 
 /// One of the two places for a running machine.
-struct Place;
+pub struct Place;
 
 impl Place {
-    fn take() -> Self {
+    /// Waits for one. A test with a guest of libvirt takes one for all that it runs.
+    #[must_use]
+    pub fn take() -> Self {
         let mut running = lock(&RUNNING.0);
         while *running >= MOST_AT_A_TIME {
             running = RUNNING.1.wait(running).unwrap_or_else(PoisonError::into_inner);

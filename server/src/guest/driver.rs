@@ -8,7 +8,7 @@ mod events;
 mod facts;
 mod volumes;
 
-pub use console::{Console, Tail};
+pub use console::{Console, Tail, is_kernel_chatter};
 pub use events::{Seen, Watch};
 pub use volumes::{Made, Media};
 
@@ -27,6 +27,9 @@ use virt::sys;
 
 /// Seconds between two signs of life of a connection, and how many may be missed.
 const KEEPALIVE: (i32, u32) = (5, 3);
+
+/// Looks at a guest that stops and starts while it is looked at.
+const LOOKS: usize = 10;
 
 /// libvirt refused, or cannot be reached.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -245,22 +248,25 @@ impl Hypervisor {
             .map_err(|error| self.error("show a guest", &error))
     }
 
+    /// State and configuration are two questions, and a guest may stop between them: only the XML of a running one has an id.
     fn observe_domain(&self, domain: &Domain) -> Result<Observed, DriverError> {
-        let (state, reason) = raw_state(domain).ok_or_else(|| self.state_error())?;
-        Ok(match state {
-            sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_CRASHED => Observed {
-                power: Power::Off,
-                how: if state == sys::VIR_DOMAIN_CRASHED {
-                    Stop::Crashed
-                } else {
-                    shutoff(reason)
-                },
-            },
-            _ => Observed {
-                power: Power::On(boot_of(&self.live_xml(domain)?).map_err(|why| self.strange("a guest", why))?),
-                how: Stop::Unknown,
-            },
-        })
+        for _ in 0..LOOKS {
+            let (state, reason) = raw_state(domain).ok_or_else(|| self.state_error())?;
+            let how = match state {
+                sys::VIR_DOMAIN_SHUTOFF => shutoff(reason),
+                sys::VIR_DOMAIN_CRASHED => Stop::Crashed,
+                _ => {
+                    let boot = boot_of(&self.live_xml(domain)?).map_err(|why| self.strange("a guest", why))?;
+                    let Some(boot) = boot else { continue };
+                    return Ok(Observed {
+                        power: Power::On(boot),
+                        how: Stop::Unknown,
+                    });
+                }
+            };
+            return Ok(Observed { power: Power::Off, how });
+        }
+        Err(self.strange("a guest", "it runs, and it does not"))
     }
 
     fn state_error(&self) -> DriverError {
@@ -336,7 +342,7 @@ impl Hypervisor {
         self.connect
             .create_domain_xml(xml, flags)
             .map(drop)
-            .map_err(|error| self.error(&format!("start the installer of guest {name}"), &error))
+            .map_err(|error| self.error(&format!("start guest {name}"), &error))
     }
 
     /// Writes what we keep of a guest into the configuration of its next boot.
@@ -593,15 +599,18 @@ const fn shutoff(reason: i32) -> Stop {
     }
 }
 
-/// What a running domain was started with: only the installing configuration turns a reboot into a stop.
-fn boot_of(live: &str) -> Result<Boot, String> {
+/// What a running domain was started with: only the installing configuration turns a reboot into a stop. None when it does not run.
+fn boot_of(live: &str) -> Result<Option<Boot>, String> {
     let root = Element::parse(live).map_err(|bad| bad.to_string())?;
+    if root.attribute("id").is_none() {
+        return Ok(None);
+    }
     let on_reboot = root.first("on_reboot").map(|element| element.text.trim().to_owned());
-    Ok(if on_reboot.as_deref() == Some("destroy") {
+    Ok(Some(if on_reboot.as_deref() == Some("destroy") {
         Boot::Installer
     } else {
         Boot::Disk
-    })
+    }))
 }
 
 fn macs(devices: &Element) -> Vec<Mac> {
@@ -687,9 +696,16 @@ mod tests {
     #[test]
     fn only_the_installing_configuration_turns_a_reboot_into_a_stop() {
         for (xml, boot) in [
-            ("<domain><on_reboot>destroy</on_reboot></domain>", Boot::Installer),
-            ("<domain><on_reboot>restart</on_reboot></domain>", Boot::Disk),
-            ("<domain/>", Boot::Disk),
+            (
+                "<domain id='1'><on_reboot>destroy</on_reboot></domain>",
+                Some(Boot::Installer),
+            ),
+            (
+                "<domain id='1'><on_reboot>restart</on_reboot></domain>",
+                Some(Boot::Disk),
+            ),
+            ("<domain id='1'/>", Some(Boot::Disk)),
+            ("<domain><on_reboot>restart</on_reboot></domain>", None),
         ] {
             assert_eq!(boot_of(xml), Ok(boot));
         }

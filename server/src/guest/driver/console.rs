@@ -3,11 +3,14 @@
 
 use super::{DriverError, Hypervisor};
 use crate::guest::spec::Uuid;
+use crate::model::redact_text;
 use std::collections::VecDeque;
 use virt::stream::Stream;
 use virt::sys;
 
-/// Longest line that is kept, in characters.
+/// Longest line that is read, and longest that is kept, in characters: tokens are taken out before a line is cut, for half a token is
+/// not known for one.
+const READ: usize = 4096;
 const LONGEST: usize = 255;
 /// Lines that are kept of a console.
 const KEPT: usize = 400;
@@ -100,7 +103,7 @@ impl Tail {
                     Escape::None
                 }
                 (Escape::None, b' '..=b'~') => {
-                    if self.line.len() < LONGEST {
+                    if self.line.len() < READ {
                         self.line.push(char::from(*byte));
                     }
                     Escape::None
@@ -112,8 +115,7 @@ impl Tail {
     }
 
     fn end_line(&mut self) -> Option<String> {
-        let line = std::mem::take(&mut self.line);
-        let line = line.trim_end().to_owned();
+        let line = shown(&std::mem::take(&mut self.line));
         if line.is_empty() {
             return None;
         }
@@ -127,9 +129,44 @@ impl Tail {
     /// The lines that are kept, and the one under way.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let unfinished = (!self.line.trim().is_empty()).then(|| self.line.clone());
+        let unfinished = Some(shown(&self.line)).filter(|line| !line.is_empty());
         self.lines.iter().cloned().chain(unfinished).collect()
     }
+}
+
+/// A line as it may be shown: the kernel prints its command line, and in it stands the installation's token.
+fn shown(line: &str) -> String {
+    let mut line = line.to_owned();
+    if line.len() >= READ {
+        // What was cut off may have been the rest of a token.
+        while line.pop().is_some_and(|c| c.is_ascii_alphanumeric()) {}
+    }
+    let text: String = redact_text(&line).chars().take(LONGEST).collect();
+    text.trim_end().to_owned()
+}
+
+/// True for the kernel's own messages, of which a boot has hundreds. Those that say why it stops are not among them.
+#[must_use]
+pub fn is_kernel_chatter(line: &str) -> bool {
+    let stamped = line.strip_prefix('[').is_some_and(|rest| {
+        rest.split_once(']').is_some_and(|(stamp, _)| {
+            stamp.contains('.')
+                && stamp
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'.'))
+        })
+    });
+    let grave = [
+        "panic",
+        "Oops",
+        "BUG:",
+        "Out of memory",
+        "I/O error",
+        "Restarting",
+        "Power down",
+        "Unable to mount",
+    ];
+    stamped && !grave.iter().any(|word| line.contains(word))
 }
 
 #[cfg(test)]
@@ -137,13 +174,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_is_never_shown() {
+        let token = "3xfzwzmwfxxdqaaacvil3wwbbxwws3xtey5ylg7ggyvrawcm";
+        let mut tail = Tail::default();
+        for before in [0, 200, 230, 250, READ - 20, READ - 40] {
+            let line = format!(
+                "{}lab.answer=http://10.77.0.1/i/{token}/answer",
+                "- ".repeat(before / 2)
+            );
+            tail.take(line.as_bytes());
+            let unfinished = tail.lines().join(" ");
+            tail.take(b"\n");
+            for shown in [unfinished, tail.lines().join(" ")] {
+                assert!(
+                    !shown.contains(&token[..8]) && !shown.contains(&token[20..28]),
+                    "{before}: {shown}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_says_why_a_kernel_stops_is_no_chatter() {
+        for (line, chatter) in [
+            ("[    0.016053] x86/cpu: User Mode Instruction Prevention", true),
+            ("[   13.524439] reboot: Restarting system", false),
+            (
+                "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs",
+                false,
+            ),
+            ("lab-installer: stage packages", false),
+            ("[OK] started", false),
+        ] {
+            assert_eq!(is_kernel_chatter(line), chatter, "{line}");
+        }
+    }
+
+    #[test]
     fn a_console_reads_like_text() {
         let mut tail = Tail::default();
         assert_eq!(tail.take(b"\x1bc\x1b[2J\x1b[01;37Hhe"), Vec::<String>::new());
         assert_eq!(tail.take(b"\x1b[1mllo\r\n\r\nyou\x07\nth"), ["hello", "you"]);
         assert_eq!(tail.lines(), ["hello", "you", "th"]);
-        assert_eq!(tail.take(&[b'x'; 1000]), Vec::<String>::new());
-        assert_eq!(tail.take(b"\n"), [format!("th{}", "x".repeat(253))]);
+        let long = "x y ".repeat(250);
+        assert_eq!(tail.take(long.as_bytes()), Vec::<String>::new());
+        let cut: String = format!("th{long}").chars().take(255).collect();
+        assert_eq!(tail.take(b"\n"), [cut.trim_end()]);
         for number in 0..1000 {
             tail.take(format!("{number}\n").as_bytes());
         }

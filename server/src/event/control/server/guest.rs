@@ -6,6 +6,7 @@
 
 use super::{Answer, ArmId, Asked, Lines, MediaFile, Name, News, Opened, PATIENCE, Standing, State, TreeFile, tree};
 use crate::event::{Event, What};
+use crate::model::redact_text;
 use crate::ports::Events as _;
 use std::io;
 use std::sync::Arc;
@@ -160,7 +161,8 @@ pub(super) fn take(asked: &Asked, system: &Name, news: Vec<News>) {
         .system(system.as_str())
         .and_then(|system| system.macs().next());
     let clean = |text: String| -> String {
-        text.chars()
+        redact_text(&text)
+            .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(LONGEST_LINE)
             .collect()

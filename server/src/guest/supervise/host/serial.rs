@@ -3,6 +3,7 @@
 
 use super::{Host, Message};
 use crate::event::control::News;
+use crate::guest::driver::is_kernel_chatter;
 use crate::guest::flow::Power;
 use crate::guest::protocol::Reply;
 use crate::guest::spec::Uuid;
@@ -61,15 +62,18 @@ impl Host {
         let lines = entry.tail.take(bytes);
         for line in &lines {
             let reply = Reply::Serial { line: line.clone() };
-            entry
-                .followers
-                .retain(|follower| follower.creates || follower.to.send(reply.clone()).is_ok());
+            if !is_kernel_chatter(line) {
+                entry
+                    .followers
+                    .retain(|follower| follower.creates || follower.to.send(reply.clone()).is_ok());
+            }
             entry.log_followers.retain(|to| to.send(reply.clone()).is_ok());
         }
         if !entry.job.phase.is_open() {
             return;
         }
         let system = entry.spec.system.clone();
+        let lines: Vec<String> = lines.into_iter().filter(|line| !is_kernel_chatter(line)).collect();
         let skipped = lines.len().saturating_sub(LINES);
         for line in lines.into_iter().skip(skipped) {
             self.hub.tell(system.as_ref(), News::Serial(line));
