@@ -120,7 +120,7 @@ pub enum Unfit {
         /// How many families have rules.
         families: usize,
         /// What is there instead.
-        found: Summary,
+        found: Box<Summary>,
     },
     /// It is known what it is, and that it does not do.
     #[error("{why}\n  remedy      {remedy}")]
@@ -176,7 +176,7 @@ pub fn detect(source: &dyn Source, signatures: &[Signature], wishes: &Wishes) ->
     Err(Unfit::NotRecognised {
         looked_for,
         families: signatures.len(),
-        found: summary(source),
+        found: Box::new(summary(source)),
     })
 }
 

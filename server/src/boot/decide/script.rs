@@ -352,7 +352,7 @@ pub(super) fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, su
     let mut entries: Vec<Entry> = Vec::new();
     let filled = words
         .filter_map(|word| {
-            let filled = fill(&word, values);
+            let filled = fill(&word, &values);
             let (key, value) = match filled.split_once('=') {
                 // A machine without a domain, say: no option is better than an empty one.
                 Some((_, "")) if !word.ends_with('=') => return None,

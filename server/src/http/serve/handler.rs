@@ -125,7 +125,7 @@ pub(super) async fn handle(
             content_type: "text/xml",
             fields: Vec::new(),
             length: Some(u64::try_from(xml.len()).unwrap_or(u64::MAX)),
-            payload: Payload::Text(xml),
+            payload: Payload::Text(xml.into_bytes()),
         });
     }
     let installs = world.installs;
