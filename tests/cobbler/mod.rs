@@ -1,6 +1,7 @@
 //! Cobbler's faces as Cobbler's users meet them: koan, Ansible's modules, Terraform's provider, cobbler-register, and those who mean no good.
 
 mod koan;
+mod migrate;
 mod refused;
 mod replay;
 

@@ -130,6 +130,9 @@ pub enum Command {
     Apply(Apply),
     /// Print every object as TOML, for `apply`
     Export(Export),
+    /// Take over what another server has
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Who may log in to Cobbler's XML-RPC
     #[command(subcommand)]
     User(UserCommand),
@@ -476,6 +479,24 @@ pub struct Export {
     /// Write here instead of printing
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `migrate`.
+#[derive(Debug, Subcommand)]
+pub enum MigrateCommand {
+    /// Objects, templates and snippets of a Cobbler 3.x; says what becomes of each, and arms nothing
+    Cobbler(MigrateCobbler),
+}
+
+/// `migrate cobbler`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateCobbler {
+    /// The folder that holds collections/, templates/ and snippets/, or the URL of a running server
+    #[arg(long, value_name = "DIR|URL")]
+    pub from: String,
+    /// Say what would become of each, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `user`.

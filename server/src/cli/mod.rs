@@ -18,6 +18,7 @@ mod import_tree;
 mod keep;
 mod link;
 pub mod man;
+mod migrate;
 mod object;
 mod preview;
 pub mod print;
@@ -32,7 +33,10 @@ mod user;
 mod validate;
 mod wild;
 
-use args::{BootCommand, Cli, Command, ConfigCommand, ProfileCommand, SignatureCommand, StateCommand, SystemCommand};
+use args::{
+    BootCommand, Cli, Command, ConfigCommand, MigrateCommand, ProfileCommand, SignatureCommand, StateCommand,
+    SystemCommand,
+};
 
 use crate::model::Kind;
 use clap::{CommandFactory as _, Parser as _};
@@ -106,6 +110,7 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         Command::Boot(BootCommand::Trace(options)) => trace::run(&options, desk),
         Command::Apply(options) => document::apply(&options, desk),
         Command::Export(options) => document::export(&options, desk),
+        Command::Migrate(MigrateCommand::Cobbler(options)) => migrate::cobbler(&options, desk),
         Command::User(command) => user::run(&command, desk),
         Command::Backup(options) => keep::backup(&options, desk),
         Command::Restore(options) => keep::restore(&options, desk),

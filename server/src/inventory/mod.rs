@@ -4,6 +4,7 @@
 
 mod about;
 mod check;
+pub mod cobbler;
 pub mod document;
 mod edit;
 mod extra;

@@ -1,0 +1,317 @@
+//! Objects of Cobbler 3.x as objects of ours, for `migrate cobbler`: what is moved as it is, what is changed on the way, what is left, and
+//! why. Pure. Arms nothing: who was enabled is only listed.
+
+use super::{Change, Inventory, edit_all, extra, field, try_fields};
+use crate::model::{Dict, DictValue, Inherit, Kind, Name, quoted};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One object as Cobbler stores it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Foreign {
+    /// `distro`, `profile`, `system`, `image`, ...
+    pub kind: String,
+    /// Its fields.
+    pub fields: Map<String, Value>,
+}
+
+/// What became of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// True when it is here now.
+    pub moved: bool,
+    /// What was changed on the way, or why it was left.
+    pub why: Vec<String>,
+}
+
+/// A migration, judged and not yet stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Migration {
+    /// The changes that make it.
+    pub changes: Vec<Change>,
+    /// What becomes of each object, in the order that they are made in.
+    pub fates: Vec<Fate>,
+    /// Systems that Cobbler would have installed on their next boot.
+    pub enabled: Vec<Name>,
+    /// Answer-file templates that the objects name.
+    pub templates: BTreeSet<String>,
+}
+
+const INHERIT: &str = Inherit::<()>::MARK;
+
+/// What Cobbler computes, or says in another field too.
+const PASSED_OVER: [&str; 19] = [
+    "name",
+    "uid",
+    "ctime",
+    "mtime",
+    "depth",
+    "children",
+    "parent",
+    "distro",
+    "profile",
+    "kickstart",
+    "ks_meta",
+    "interfaces",
+    "netboot_enabled",
+    "is_subobject",
+    "inmemory",
+    "supported_boot_loaders",
+    "kernel",
+    "initrd",
+    "source_repos",
+];
+
+/// Plans how `all` become objects beside those of `inventory`.
+#[must_use]
+pub fn migrate(inventory: &Inventory, all: &[Foreign]) -> Migration {
+    let mut migration = Migration::default();
+    let mut after = inventory.clone();
+    for one in in_order(all) {
+        let name = text(one, "name");
+        let mut fate = Fate {
+            kind: one.kind.clone(),
+            name: name.clone(),
+            moved: false,
+            why: Vec::new(),
+        };
+        match change(one, &name, &mut fate.why, &mut migration.templates) {
+            Err(why) => fate.why = vec![why],
+            Ok(change) => match edit_all(&after, [change.clone()]) {
+                Err(refused) => fate.why = vec![refused.to_string()],
+                Ok(rows) => {
+                    rows.into_iter().for_each(|row| after.apply(row));
+                    migration.changes.push(change);
+                    fate.moved = true;
+                    let enabled = one.kind == "system" && one.fields.get("netboot_enabled") == Some(&Value::Bool(true));
+                    migration.enabled.extend(name.parse().ok().filter(|_| enabled));
+                }
+            },
+        }
+        migration.fates.push(fate);
+    }
+    migration
+}
+
+/// Parents before those that stand on them; what is not kept here last.
+fn in_order(all: &[Foreign]) -> Vec<&Foreign> {
+    let parents: BTreeMap<String, String> = all
+        .iter()
+        .filter(|one| one.kind == "profile")
+        .map(|one| (text(one, "name"), text(one, "parent")))
+        .collect();
+    let depth = |one: &Foreign| {
+        let (mut depth, mut at) = (0_usize, text(one, "parent"));
+        while let Some(above) = parents.get(&at).filter(|_| depth < parents.len()) {
+            (depth, at) = (depth.saturating_add(1), above.clone());
+        }
+        depth
+    };
+    let mut ordered: Vec<(usize, usize, String, &Foreign)> = all
+        .iter()
+        .map(|one| {
+            let kind = match one.kind.as_str() {
+                "distro" => 0,
+                "profile" => 1,
+                "system" => 2,
+                _ => 3,
+            };
+            (kind, if kind == 1 { depth(one) } else { 0 }, text(one, "name"), one)
+        })
+        .collect();
+    ordered.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    ordered.into_iter().map(|(.., one)| one).collect()
+}
+
+fn text(one: &Foreign, name: &str) -> String {
+    let found = one.fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    if found == "~" { String::new() } else { found.to_owned() }
+}
+
+/// The change that makes an object, and what of it is changed.
+fn change(
+    one: &Foreign,
+    name: &str,
+    why: &mut Vec<String>,
+    templates: &mut BTreeSet<String>,
+) -> Result<Change, String> {
+    let kind = match one.kind.as_str() {
+        "distro" => Kind::Distro,
+        "profile" => Kind::Profile,
+        "system" => Kind::System,
+        "repo" => return Err("repositories are not kept here; write their URLs into a profile's `repos`".to_owned()),
+        other => return Err(format!("there are no objects of the kind {other} here")),
+    };
+    let name: Name = name.parse().map_err(|error: crate::model::BadName| error.to_string())?;
+    let mut fields: Vec<(String, String)> = Vec::new();
+    match kind {
+        Kind::Distro => distro(one, &mut fields, why),
+        Kind::Profile => match (text(one, "parent"), text(one, "distro")) {
+            (parent, distro) if parent.is_empty() || parent == distro => fields.push(("distro".to_owned(), distro)),
+            (parent, _) => fields.push(("parent".to_owned(), parent)),
+        },
+        Kind::System => {
+            let profile = text(one, "profile");
+            if profile.is_empty() {
+                return Err(
+                    "it stands on an image, and there are none here; give it a profile in Cobbler first".to_owned(),
+                );
+            }
+            fields.push(("profile".to_owned(), profile));
+        }
+    }
+    let here: BTreeSet<String> = fields.iter().map(|(field, _)| field.clone()).collect();
+    for (key, value) in &one.fields {
+        if PASSED_OVER.contains(&key.as_str()) || here.contains(key) {
+            continue;
+        }
+        let Some(value) = plain(kind, key, value) else { continue };
+        let known = field(kind, key).is_ok();
+        if !known {
+            if !value.is_empty() && value != INHERIT {
+                why.push(format!("{key} is no field here and is left out"));
+            }
+            continue;
+        }
+        let value = without_own_tree(kind, key, value, &here, why);
+        if key == "autoinstall" && !value.is_empty() && value != INHERIT {
+            templates.insert(value.clone());
+        }
+        match try_fields(kind, &[(key.clone(), value.clone())]) {
+            Ok(()) => fields.push((key.clone(), value)),
+            Err(refused) => why.push(format!("left out: {refused}")),
+        }
+    }
+    if let (Kind::System, Some(interfaces)) = (kind, one.fields.get("interfaces").and_then(Value::as_object)) {
+        for (interface, values) in interfaces {
+            interface_fields(interface, values, &mut fields, why);
+        }
+    }
+    Ok(Change::Add { kind, name, fields })
+}
+
+/// A distro's kernel and initrd below the folder that Cobbler's import made, which is served as it is.
+fn distro(one: &Foreign, fields: &mut Vec<(String, String)>, why: &mut Vec<String>) {
+    let (kernel, initrd) = (text(one, "kernel"), text(one, "initrd"));
+    let root = kernel
+        .split_once("/distro_mirror/")
+        .and_then(|(before, rest)| Some(format!("{before}/distro_mirror/{}", rest.split('/').next()?)))
+        .filter(|root| initrd.starts_with(&format!("{root}/")));
+    match root {
+        Some(root) => {
+            let below = |path: &str| {
+                path.trim_start_matches(root.as_str())
+                    .trim_start_matches('/')
+                    .to_owned()
+            };
+            fields.push(("kernel".to_owned(), below(&kernel)));
+            fields.push(("initrd".to_owned(), quoted(&below(&initrd), separates)));
+            why.push(format!("its tree is served from {root}"));
+            fields.push(("tree".to_owned(), root));
+        }
+        None => {
+            fields.push(("kernel".to_owned(), kernel));
+            fields.push(("initrd".to_owned(), quoted(&initrd, separates)));
+        }
+    }
+    let (breed, version) = (text(one, "breed"), text(one, "os_version"));
+    let family = match breed.as_str() {
+        "redhat" if version.starts_with("fedora") => "fedora",
+        "redhat" => "redhat",
+        "debian" => "debian",
+        "ubuntu" => "ubuntu",
+        "suse" => "suse",
+        _ => {
+            return why.push(format!(
+                "the family `{breed}` has no signature here, so its installer's arguments must be given"
+            ));
+        }
+    };
+    fields.push(("signature".to_owned(), family.to_owned()));
+}
+
+fn separates(c: char) -> bool {
+    c.is_whitespace() || c == ','
+}
+
+/// Cobbler's import writes where its own server has the tree; here that is known.
+fn without_own_tree(kind: Kind, key: &str, value: String, here: &BTreeSet<String>, why: &mut Vec<String>) -> String {
+    if kind != Kind::Distro || key != "autoinstall_meta" || !here.contains("tree") {
+        return value;
+    }
+    let Ok(mut dict) = value.parse::<Dict>() else {
+        return value;
+    };
+    if dict.text("tree").is_some_and(|tree| tree.contains("@@http_server@@")) {
+        dict.remove("tree");
+        why.push("`tree` of its autoinstall_meta is left out: the server knows its own".to_owned());
+    }
+    dict.to_string()
+}
+
+/// A value as the text that sets a field; none where it says nothing.
+fn plain(kind: Kind, key: &str, value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null => return None,
+        Value::String(text) if text == "~" => return None,
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => flag.to_string(),
+        // Cobbler's sizes have points.
+        Value::Number(number) => {
+            let text = number.to_string();
+            text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+        }
+        Value::Array(items) if items.is_empty() && matches!(key, "name_servers" | "name_servers_search") => {
+            INHERIT.to_owned()
+        }
+        Value::Array(items) => {
+            let words = items.iter().filter_map(|item| plain(kind, "", item));
+            words.map(|word| quoted(&word, separates)).collect::<Vec<_>>().join(" ")
+        }
+        Value::Object(members) => {
+            let mut dict = Dict::new();
+            for (key, value) in members {
+                let value = match value {
+                    Value::Array(items) => {
+                        DictValue::Values(items.iter().filter_map(|item| plain(kind, "", item)).collect())
+                    }
+                    value => match plain(kind, "", value) {
+                        Some(text) if !text.is_empty() => DictValue::Values(vec![text]),
+                        _ => DictValue::Flag,
+                    },
+                };
+                match key.strip_prefix('!') {
+                    Some(key) => dict.set(key, DictValue::Deleted),
+                    None => dict.set(key, value),
+                }
+            }
+            dict.to_string()
+        }
+    })
+}
+
+fn interface_fields(interface: &str, values: &Value, fields: &mut Vec<(String, String)>, why: &mut Vec<String>) {
+    let mut all = vec![("interface".to_owned(), interface.to_owned())];
+    for (key, value) in values.as_object().into_iter().flatten() {
+        let Some(value) = plain(Kind::System, key, value) else {
+            continue;
+        };
+        let default = extra(Kind::System, key).is_some_and(|extra| extra.default == value);
+        if value.is_empty() || value == "false" || default || field(Kind::System, key).is_err() {
+            continue;
+        }
+        let one = [
+            ("interface".to_owned(), interface.to_owned()),
+            (key.clone(), value.clone()),
+        ];
+        match try_fields(Kind::System, &one) {
+            Ok(()) => all.push((key.clone(), value)),
+            Err(refused) => why.push(format!("left out on {interface}: {refused}")),
+        }
+    }
+    fields.extend(all);
+}
