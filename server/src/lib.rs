@@ -19,6 +19,9 @@
 //! trees and imports them. [`store`] keeps inventory.db and live.db; one state task owns leases and installations, and an ACK leaves
 //! only after its lease is on disk. [`guest`] makes machines of libvirt. [`event`] says what happened. [`cli`] is what admins type; [`daemon`] wires it all.
 //!
+//! [`xmlrpc`] speaks as Cobbler does: one gate, one table of methods, each change a [`inventory::Change`] like those of the command line.
+//! [`http`] carries its bytes through [`ports::Rpc`]; Cobbler's URLs are paths like ours, decided by [`boot`].
+//!
 //! HTTP/1.1 is spoken by [`http`] itself, not by a framework: the kernel sends files from the page cache to the socket (sendfile), which
 //! hyper has no way to do and which nginx, measured beside it, was up to half as fast again by; and what cannot be framed in one way only
 //! is refused there at once. The page of numbers on
