@@ -51,9 +51,9 @@ pub enum Stop {
     Guest,
     /// An admin cut its power.
     Destroyed,
-    /// It crashed.
+    /// It crashed; so does libvirt call a QEMU process that was killed.
     Crashed,
-    /// The hypervisor's process died.
+    /// The hypervisor's process did not come up, or died.
     Killed,
     /// Its memory was put aside: it goes on later, here or elsewhere.
     Aside,
@@ -68,8 +68,8 @@ impl Stop {
         match self {
             Self::Guest => "it powered off or rebooted",
             Self::Destroyed => "its power was cut by an admin",
-            Self::Crashed => "it crashed",
-            Self::Killed => "its QEMU process died",
+            Self::Crashed => "it crashed, or its QEMU process was killed",
+            Self::Killed => "its QEMU process did not start or died",
             Self::Aside => "it was saved",
             Self::Unknown => "it stopped while nobody looked",
         }

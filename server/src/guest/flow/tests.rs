@@ -125,7 +125,7 @@ fn done_and_stop_come_in_either_order() {
         (
             vec![(0, Input::Stopped(Stop::Killed)), (31, open(true))],
             Phase::Failed {
-                reason: "its QEMU process died, and done was never reported".into(),
+                reason: "its QEMU process did not start or died, and done was never reported".into(),
             },
         ),
         // An admin's destroy is a cancel, and after done it is off and installed.
@@ -281,7 +281,10 @@ fn without_a_report_a_clean_stop_counts_and_with_a_disk_nothing_needs_to() {
         run(unwatched.clone(), &[(0, Input::Stopped(Stop::Guest))]).0.phase,
         Phase::Starting
     );
-    for (how, expected) in [(Stop::Crashed, "it crashed"), (Stop::Killed, "its QEMU process died")] {
+    for (how, expected) in [
+        (Stop::Crashed, Stop::Crashed.as_str()),
+        (Stop::Killed, Stop::Killed.as_str()),
+    ] {
         let (job, _) = run(unwatched.clone(), &[(0, Input::Stopped(how))]);
         assert_eq!(
             job.phase,
