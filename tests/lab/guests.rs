@@ -87,7 +87,9 @@ impl<'net> Site<'net> {
     /// Waits until an installation has ended, and says whether it ended well.
     fn wait(&self, name: &str) -> bool {
         let mut wait = Child::start("guest wait", &mut self.server.command(&["guest", "wait", name]));
-        wait.wait_for_exit(PATIENCE).success()
+        let ended = wait.wait_for_exit(PATIENCE).success();
+        eprintln!("guest wait {name}: {}", wait.lines().join("\n  "));
+        ended
     }
 
     fn events(&self, name: &str) -> Events {
@@ -435,8 +437,13 @@ fn two_hypervisors_at_once_while_a_third_is_dead() {
     assert!(far.autostarts("far1"));
     let ended = hangs.wait_for_exit(PATIENCE);
     assert!(!ended.success(), "a dead hypervisor is an error: {:?}", hangs.lines());
-    let list = site.server.cli(&["guest", "list"]);
+    let list = site.server.output(&["guest", "list"]);
+    let (list, missing) = (
+        String::from_utf8_lossy(&list.stdout),
+        String::from_utf8_lossy(&list.stderr),
+    );
     assert!(list.contains("near1") && list.contains("far1"), "{list}");
+    assert!(missing.contains("10.77.0.200"), "who is missing is said: {missing}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::guest::{domain_xml, spec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two attempts to connect: the first, and the longest.
@@ -72,10 +72,17 @@ pub(super) enum Message {
     ConsoleGiven(Uuid),
     /// Its console's last lines, and with a sender what comes.
     Log(Uuid, Sender<Vec<String>>, Option<Sender<Reply>>),
-    /// Give the connection.
-    Connection(Sender<Result<Hypervisor, String>>),
     /// Look at everything anew.
     Resync,
+}
+
+/// Whether a hypervisor answers, for everybody: who asks never waits for its thread, which may be busy with a guest.
+#[derive(Default)]
+struct Status {
+    /// The connection, while it stands.
+    hypervisor: Option<Hypervisor>,
+    /// Why there is none, once it was tried.
+    why: Option<String>,
 }
 
 /// The way to a host's thread.
@@ -83,7 +90,7 @@ pub(super) enum Message {
 pub(super) struct Handle {
     pub(super) uri: String,
     sender: Sender<Message>,
-    status: Arc<Mutex<Option<String>>>,
+    status: Arc<(Mutex<Status>, Condvar)>,
 }
 
 impl Handle {
@@ -92,18 +99,23 @@ impl Handle {
         drop(self.sender.send(message));
     }
 
-    /// Why it is away, if it is.
-    pub(super) fn away(&self) -> Option<String> {
-        lock(&self.status).clone()
+    fn set(&self, status: Status) -> Status {
+        let before = std::mem::replace(&mut *lock(&self.status.0), status);
+        self.status.1.notify_all();
+        before
     }
 
-    /// Its connection, waited for at most so long.
+    /// Its connection; the first attempt is waited for at most so long. An error is why there is none.
     pub(super) fn connection(&self, patience: Duration) -> Result<Hypervisor, String> {
-        let (to, from) = channel();
-        self.send(Message::Connection(to));
-        from.recv_timeout(patience).unwrap_or_else(|_| {
-            let why = self.away().unwrap_or_else(|| "it is being connected to".to_owned());
-            Err(format!("{} does not answer: {why}", self.uri))
+        let unknown = |status: &mut Status| status.hypervisor.is_none() && status.why.is_none();
+        let (status, _) = self
+            .status
+            .1
+            .wait_timeout_while(lock(&self.status.0), patience, unknown)
+            .unwrap_or_else(PoisonError::into_inner);
+        status.hypervisor.clone().ok_or_else(|| {
+            let why = status.why.clone();
+            why.unwrap_or_else(|| format!("nothing was heard of it in {} s", patience.as_secs()))
         })
     }
 }
@@ -111,11 +123,10 @@ impl Handle {
 /// Starts the thread of a hypervisor.
 pub(super) fn start(uri: &str, hub: Arc<Hub>) -> Handle {
     let (sender, messages) = channel();
-    let status = Arc::new(Mutex::new(Some("it is being connected to".to_owned())));
     let handle = Handle {
         uri: uri.to_owned(),
         sender,
-        status: Arc::clone(&status),
+        status: Arc::default(),
     };
     let host = Host {
         uri: uri.to_owned(),
@@ -133,7 +144,10 @@ pub(super) fn start(uri: &str, hub: Arc<Hub>) -> Handle {
         .name(format!("host {uri}").chars().take(15).collect())
         .spawn(move || host.run(&messages));
     if let Err(error) = spawned {
-        *lock(&status) = Some(format!("it has no thread: {error}"));
+        handle.set(Status {
+            hypervisor: None,
+            why: Some(format!("it has no thread: {error}")),
+        });
     }
     handle
 }
@@ -235,11 +249,14 @@ impl Host {
                 self.link = Some(link);
                 self.next_try = None;
                 self.pause = FIRST_PAUSE;
-                let was_away = lock(&self.own.status).take();
-                tracing::info!(uri = %self.uri, "connected{}", was_away.map_or("", |_| ", looking at its guests"));
+                self.own.set(Status {
+                    hypervisor: self.hypervisor(),
+                    why: None,
+                });
+                tracing::info!(uri = %self.uri, "connected, looking at its guests");
                 self.resync();
             }
-            Err(error) => self.away(&error.to_string()),
+            Err(error) => self.away(&reason(&error)),
         }
     }
 
@@ -251,9 +268,12 @@ impl Host {
         }
         self.next_try = Instant::now().checked_add(self.pause);
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
-        let before = lock(&self.own.status).replace(why.to_owned());
-        if before.as_deref() != Some(why) {
-            tracing::warn!(uri = %self.uri, "{why}; it is tried again");
+        let before = self.own.set(Status {
+            hypervisor: None,
+            why: Some(why.to_owned()),
+        });
+        if before.why.as_deref() != Some(why) {
+            tracing::warn!(uri = %self.uri, "the hypervisor does not answer: {why}; it is tried again");
         }
     }
 
@@ -339,7 +359,7 @@ impl Host {
     fn trouble(&mut self, error: &DriverError) {
         let alive = self.link.as_ref().is_some_and(|link| link.hypervisor.is_alive());
         if error.is_away() || !alive {
-            self.away(&error.to_string());
+            self.away(&reason(error));
         } else {
             tracing::warn!(uri = %self.uri, "{error}; looking again in {} s", LOOK_AGAIN.as_secs());
             self.resync_at = Instant::now().checked_add(LOOK_AGAIN);
@@ -349,7 +369,7 @@ impl Host {
     fn hear(&mut self, message: Message) {
         match message {
             Message::Seen(generation, _) if generation != self.generation => {}
-            Message::Seen(_, Seen::Closed) => self.away(&format!("{} closed the connection", self.uri)),
+            Message::Seen(_, Seen::Closed) => self.away("it closed the connection"),
             Message::Seen(_, Seen::Domain(uuid)) => self.look(&uuid),
             Message::Begin { spec, again, told } => self.begin(*spec, again, told),
             Message::Prepared(uuid, result) => self.prepared(&uuid, result),
@@ -382,13 +402,6 @@ impl Host {
                 }
             }
             Message::Log(uuid, to, follow) => self.log(&uuid, &to, follow),
-            Message::Connection(to) => {
-                let answer = self.hypervisor().ok_or_else(|| {
-                    let why = self.own.away().unwrap_or_else(|| "it is away".to_owned());
-                    format!("{} does not answer: {why}", self.uri)
-                });
-                drop(to.send(answer));
-            }
             Message::Resync => self.resync_at = Some(Instant::now()),
         }
     }
@@ -711,6 +724,14 @@ impl Host {
         if follower.to.send(Reply::Step { text }).is_ok() {
             entry.followers.push(follower);
         }
+    }
+}
+
+/// Why a hypervisor is away, without its name.
+fn reason(error: &DriverError) -> String {
+    match error {
+        DriverError::Away { why, .. } => why.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -186,13 +186,20 @@ fn checked(uri: &str) -> Result<&str, Stopped> {
 }
 
 fn connection(hub: &Arc<Hub>, uri: &str) -> Result<Hypervisor, Stopped> {
-    hub.host(checked(uri)?).connection(CONNECT).map_err(Stopped::Refused)
+    answering(&hub.host(checked(uri)?))
+}
+
+/// The connection, or why there is none, for who asks.
+fn answering(handle: &Handle) -> Result<Hypervisor, Stopped> {
+    handle
+        .connection(CONNECT)
+        .map_err(|why| Stopped::Refused(format!("{} does not answer: {why}; nothing was changed", handle.uri)))
 }
 
 fn create(spec: Spec, again: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
     let handle = hub.host(checked(&spec.connect)?);
     // A dead hypervisor is said so at once; its thread may be busy with dialling for minutes.
-    handle.connection(CONNECT).map_err(Stopped::Refused)?;
+    answering(&handle)?;
     let (told, from) = channel();
     handle.send(Message::Begin {
         spec: Box::new(spec),
@@ -222,7 +229,7 @@ fn find(hub: &Arc<Hub>, which: &Which) -> Result<Found, Stopped> {
         let hypervisor = match handle.connection(patience) {
             Ok(hypervisor) => hypervisor,
             Err(why) => {
-                away.push(why);
+                away.push(format!("{} does not answer: {why}", handle.uri));
                 continue;
             }
         };
@@ -402,7 +409,7 @@ fn migrate(which: &Which, to: &str, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Re
         )));
     }
     let there = hub.host(checked(to)?);
-    let target = there.connection(CONNECT).map_err(Stopped::Refused)?;
+    let target = answering(&there)?;
     hub.note_host(to)
         .map_err(|error| Stopped::Refused(format!("the list of hypervisors cannot be written: {error}")))?;
     lines.step(format!("moving guest {} to {to}", which.guest))?;

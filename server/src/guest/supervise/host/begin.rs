@@ -14,8 +14,7 @@ impl Host {
     pub(super) fn begin(&mut self, spec: Spec, again: bool, told: Sender<Reply>) {
         let refuse = |text: String| drop(told.send(Reply::Refused { text }));
         let Some(hypervisor) = self.hypervisor() else {
-            let why = self.own.away().unwrap_or_else(|| "it is away".to_owned());
-            return refuse(format!("{} does not answer: {why}; nothing was changed", self.uri));
+            return refuse(format!("{} does not answer; nothing was changed", self.uri));
         };
         if let Err(error) = self.hub.note_host(&self.uri) {
             return refuse(format!(
