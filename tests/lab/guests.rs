@@ -492,27 +492,20 @@ fn the_payload_is_what_its_source_says() {
     );
 }
 
-/// How long after `guest create` the supervisor is killed: before anything, while the disk is made, while the kernel travels, while the
+/// Kills the supervisor so long after each `guest create`: before anything, while the disk is made, while the kernel travels, while the
 /// installer starts, and after. Where each falls, the machine decides; that the guest is installed once, nothing may change.
-const KILLS: [u64; 9] = [20, 60, 100, 150, 250, 400, 700, 1200, 3000];
-
-#[test]
-#[ignore = "nine installations"]
-fn the_supervisor_is_killed_at_every_step() {
-    if !ready("the_supervisor_is_killed_at_every_step") {
-        return;
-    }
+fn killed_after(millis: &[u64]) {
     let net = Net::new(&[ADDRESS_NET]);
     let mut site = Site::new(&net);
     // Whether KVM runs guests is tried once a supervisor, and would take the time of all that is to be hit.
-    for (number, millis) in KILLS.into_iter().enumerate() {
+    for (number, millis) in millis.iter().enumerate() {
         let name = format!("kill{number}");
         let more = ["--profile", "lab", "--disk", "512M", "--autostart"];
         let mut create = Child::start("guest create", &mut site.create_command(&name, &more));
         until("it is asked for", || {
             site.server.json(&["status", "--all"]).to_string().contains(&name)
         });
-        std::thread::sleep(Duration::from_millis(millis));
+        std::thread::sleep(Duration::from_millis(*millis));
         site.kill_supervisor();
         create.wait_for_exit(PATIENCE);
         let defined = site.libvirtd.state(&name);
@@ -532,5 +525,29 @@ fn the_supervisor_is_killed_at_every_step() {
             "partitioned once"
         );
         site.libvirtd.virsh(&["destroy", &name]);
+    }
+}
+
+#[test]
+#[ignore = "three installations"]
+fn the_supervisor_is_killed_before_it_did_much() {
+    if ready("the_supervisor_is_killed_before_it_did_much") {
+        killed_after(&[20, 60, 100]);
+    }
+}
+
+#[test]
+#[ignore = "three installations"]
+fn the_supervisor_is_killed_while_it_makes_and_brings() {
+    if ready("the_supervisor_is_killed_while_it_makes_and_brings") {
+        killed_after(&[150, 250, 400]);
+    }
+}
+
+#[test]
+#[ignore = "three installations"]
+fn the_supervisor_is_killed_when_the_installer_starts() {
+    if ready("the_supervisor_is_killed_when_the_installer_starts") {
+        killed_after(&[700, 1200, 3000]);
     }
 }
