@@ -201,11 +201,11 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "static" ["is_static"] interface Flag "The installed system keeps the address without DHCP" => is_static;
     "dns_name" ["dnsname"] interface Text "Name of this interface in DNS" => dns_name;
     "virt_bridge" interface Text "Bridge of the hypervisor that a guest is tied to with it" => virt_bridge checked value::device;
-    "interface_type" ["bonding"] interface Text "na, bond, bond_slave, bridge, bridge_slave, bonded_bridge_slave or bmc; the name eth0.100 makes VLAN 100 of eth0" => interface_type;
-    "interface_master" ["bonding_master"] interface Text "The bond or bridge that it belongs to" => interface_master;
-    "bonding_opts" interface Text "Options of a bond: mode=802.3ad miimon=100" => bonding_opts;
-    "bridge_opts" interface Text "Options of a bridge: stp=no forward_delay=0" => bridge_opts;
-    "static_routes" interface List "Routes over it: NETWORK/PREFIX:ROUTER" => static_routes;
+    "interface_type" ["bonding" "interfacetype"] interface Text "na, bond, bond_slave, bridge, bridge_slave, bonded_bridge_slave or bmc; the name eth0.100 makes VLAN 100 of eth0" => interface_type;
+    "interface_master" ["bonding_master" "interfacemaster"] interface Text "The bond or bridge that it belongs to" => interface_master;
+    "bonding_opts" ["bondingopts"] interface Text "Options of a bond: mode=802.3ad miimon=100" => bonding_opts;
+    "bridge_opts" ["bridgeopts"] interface Text "Options of a bridge: stp=no forward_delay=0" => bridge_opts;
+    "static_routes" ["staticroutes"] interface List "Routes over it: NETWORK/PREFIX:ROUTER" => static_routes;
     "mtu" interface Text "Largest frame in bytes" => mtu;
     "management" interface Flag "The default route goes over it, where several interfaces have a router" => management;
     "client_id" interface Text "DHCP client identifier (option 61), text or 0x..: the address goes to it where its MAC is on no record" => client_id;

@@ -233,8 +233,7 @@ fn system(asked: &Asked<'_>, resolved: &Resolved) -> Fields {
         .collect();
     put(&mut fields, "name_servers", Value::Array(servers));
     let interfaces = system.interfaces.iter().map(|(name, interface)| {
-        let extra = |field: &str| interface.extra.get(field).cloned().unwrap_or_default();
-        let kind = extra("interface_type");
+        let kind = interface.interface_type.map(|kind| kind.to_string());
         let mac = interface.mac_address.map(|mac| mac.to_string()).unwrap_or_default();
         let dns = interface.dns_name.as_ref().map_or("", |name| name.as_str());
         let bridge = interface
@@ -247,10 +246,7 @@ fn system(asked: &Asked<'_>, resolved: &Resolved) -> Fields {
             ("ip_address", Value::Text(address(interface.ip_address))),
             ("netmask", Value::Text(address(interface.netmask))),
             ("dns_name", dns.into()),
-            (
-                "interface_type",
-                if kind.is_empty() { "na".into() } else { kind.into() },
-            ),
+            ("interface_type", Value::Text(kind.unwrap_or_else(|| "na".to_owned()))),
             ("virt_bridge", Value::Text(bridge)),
         ];
         (name.to_string(), members(values))
