@@ -2,6 +2,7 @@
 //! test driver; what is refused; what the commands print; what Xen's PXE loader is served.
 
 mod commands;
+#[cfg(feature = "libvirt")]
 mod flows;
 mod goldens;
 mod refusals;

@@ -169,7 +169,7 @@ fn change(
         if PASSED_OVER.contains(&key.as_str()) || here.contains(key) {
             continue;
         }
-        let Some(value) = plain(kind, key, value) else { continue };
+        let Some(value) = plain(key, value) else { continue };
         let known = field(kind, key).is_ok();
         if !known {
             if !value.is_empty() && value != INHERIT {
@@ -254,7 +254,7 @@ fn without_own_tree(kind: Kind, key: &str, value: String, here: &BTreeSet<String
 }
 
 /// A value as the text that sets a field; none where it says nothing.
-fn plain(kind: Kind, key: &str, value: &Value) -> Option<String> {
+fn plain(key: &str, value: &Value) -> Option<String> {
     Some(match value {
         Value::Null => return None,
         Value::String(text) if text == "~" => return None,
@@ -269,7 +269,7 @@ fn plain(kind: Kind, key: &str, value: &Value) -> Option<String> {
             INHERIT.to_owned()
         }
         Value::Array(items) => {
-            let words = items.iter().filter_map(|item| plain(kind, "", item));
+            let words = items.iter().filter_map(|item| plain("", item));
             words.map(|word| quoted(&word, separates)).collect::<Vec<_>>().join(" ")
         }
         Value::Object(members) => {
@@ -277,9 +277,9 @@ fn plain(kind: Kind, key: &str, value: &Value) -> Option<String> {
             for (key, value) in members {
                 let value = match value {
                     Value::Array(items) => {
-                        DictValue::Values(items.iter().filter_map(|item| plain(kind, "", item)).collect())
+                        DictValue::Values(items.iter().filter_map(|item| plain("", item)).collect())
                     }
-                    value => match plain(kind, "", value) {
+                    value => match plain("", value) {
                         Some(text) if !text.is_empty() => DictValue::Values(vec![text]),
                         _ => DictValue::Flag,
                     },
@@ -297,7 +297,7 @@ fn plain(kind: Kind, key: &str, value: &Value) -> Option<String> {
 fn interface_fields(interface: &str, values: &Value, fields: &mut Vec<(String, String)>, why: &mut Vec<String>) {
     let mut all = vec![("interface".to_owned(), interface.to_owned())];
     for (key, value) in values.as_object().into_iter().flatten() {
-        let Some(value) = plain(Kind::System, key, value) else {
+        let Some(value) = plain(key, value) else {
             continue;
         };
         let default = extra(Kind::System, key).is_some_and(|extra| extra.default == value);
