@@ -276,9 +276,7 @@ fn plain(key: &str, value: &Value) -> Option<String> {
             let mut dict = Dict::new();
             for (key, value) in members {
                 let value = match value {
-                    Value::Array(items) => {
-                        DictValue::Values(items.iter().filter_map(|item| plain("", item)).collect())
-                    }
+                    Value::Array(items) => DictValue::Values(items.iter().filter_map(|item| plain("", item)).collect()),
                     value => match plain("", value) {
                         Some(text) if !text.is_empty() => DictValue::Values(vec![text]),
                         _ => DictValue::Flag,
