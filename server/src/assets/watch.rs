@@ -1,7 +1,8 @@
 //! Looks at the disk and says what can be served: loaders, kernels and initrds, templates, snippets, signatures.
 //!
 //! The only reader of those places. A look is stat calls but for what changed; it is made when the inventory changes and every few
-//! seconds. Nothing that is missing stops anything else: it is a problem text with its remedy.
+//! seconds. Nothing that is missing stops anything else: it is a problem text with its remedy. A look that itself lacked descriptors or
+//! memory counts for nothing: what was seen before stands, for a template that "is gone" would install machines by another one.
 #![expect(
     clippy::disallowed_methods,
     reason = "IO: looks at the folders that hold loaders, templates and trees, and opens kernels to see that they can be read"
@@ -15,6 +16,8 @@ use crate::distro::tree;
 use crate::inventory::Inventory;
 use crate::model::{Distro, Name};
 use include_dir::{Dir, DirEntry, include_dir};
+use nix::errno::Errno;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
@@ -120,6 +123,10 @@ pub struct Watcher {
     signature_stamps: Option<Vec<(PathBuf, Stamp)>>,
     signatures: imbl::OrdMap<Name, Arc<SignatureFacts>>,
     signature_problems: Vec<(String, String)>,
+    /// What the last whole look saw.
+    before: Option<Assets>,
+    /// This look lacked descriptors or memory.
+    short: Cell<bool>,
 }
 
 impl Watcher {
@@ -143,12 +150,37 @@ impl Watcher {
             signature_stamps: None,
             signatures: imbl::OrdMap::new(),
             signature_problems: Vec::new(),
+            before: None,
+            short: Cell::new(false),
         }
     }
 
-    /// What can be served now.
+    /// What can be served now; what could be before, when the look was cut short by a lack of descriptors.
     #[must_use]
     pub fn look(&mut self, inventory: &Inventory) -> Assets {
+        self.short.set(false);
+        let seen = self.look_once(inventory);
+        if self.short.get() {
+            // What was not read is not to be taken for unchanged.
+            self.signature_stamps = None;
+            return self.before.clone().unwrap_or(seen);
+        }
+        self.before = Some(seen.clone());
+        seen
+    }
+
+    /// Passes `result` on, and remembers when it says that the server lacks what opening takes.
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && let Some(errno) = error.raw_os_error().map(Errno::from_raw)
+            && matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+        {
+            self.short.set(true);
+        }
+        result
+    }
+
+    fn look_once(&mut self, inventory: &Inventory) -> Assets {
         let mut problems = Vec::new();
         self.look_at_signatures();
         let overrides = self.config.overrides.clone();
@@ -161,7 +193,7 @@ impl Watcher {
         problems.extend(self.signature_problems.iter().cloned());
         let mut media = imbl::OrdMap::new();
         for distro in inventory.distros() {
-            media.insert(distro.name.clone(), Arc::new(media_of(distro)));
+            media.insert(distro.name.clone(), Arc::new(self.media_of(distro)));
         }
         Assets {
             loaders: self.loaders(inventory),
@@ -177,7 +209,7 @@ impl Watcher {
     fn look_at_signatures(&mut self) {
         let folder = self.config.overrides.join("distros");
         let mut stamps: Vec<(PathBuf, Stamp)> = Vec::new();
-        if let Ok(entries) = std::fs::read_dir(&folder) {
+        if let Ok(entries) = self.told(std::fs::read_dir(&folder)) {
             for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
                 if let Ok(metadata) = std::fs::metadata(&path) {
                     stamps.push((path, Stamp::of(&metadata)));
@@ -213,7 +245,7 @@ impl Watcher {
         let mut texts = built_in;
         let mut folders = vec![(folder.to_path_buf(), String::new(), 0_u8)];
         while let Some((path, prefix, depth)) = folders.pop() {
-            let entries = match std::fs::read_dir(&path) {
+            let entries = match self.told(std::fs::read_dir(&path)) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -255,7 +287,7 @@ impl Watcher {
             io::ErrorKind::InvalidData => "is no text in UTF-8, so it is not used".to_owned(),
             _ => format!("cannot be read ({error}), so it is not used"),
         };
-        let metadata = std::fs::metadata(path).map_err(cannot)?;
+        let metadata = self.told(std::fs::metadata(path)).map_err(cannot)?;
         if metadata.is_dir() {
             return Ok(None);
         }
@@ -266,7 +298,7 @@ impl Watcher {
         if !metadata.is_file() || metadata.len() > LARGEST {
             return Err(format!("is no text of at most {} KiB; it is not used", LARGEST / 1024));
         }
-        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let text = self.told(std::fs::read_to_string(path)).map_err(cannot)?;
         let template = Template {
             text: text.into(),
             origin: path.display().to_string(),
@@ -279,7 +311,7 @@ impl Watcher {
     fn loaders(&self, inventory: &Inventory) -> imbl::OrdMap<String, Arc<Asset>> {
         let mut loaders = BTreeMap::new();
         for folder in &self.loader_paths {
-            let mut here: Vec<PathBuf> = std::fs::read_dir(folder).map_or_else(
+            let mut here: Vec<PathBuf> = self.told(std::fs::read_dir(folder)).map_or_else(
                 |_| Vec::new(),
                 |entries| entries.filter_map(Result::ok).map(|entry| entry.path()).collect(),
             );
@@ -310,7 +342,7 @@ impl Watcher {
                 for file in TREE_LOADERS {
                     let path = format!("{folder}/{file}");
                     let roots = tree.overlay.iter().chain([&tree.root]);
-                    let mut found = roots.filter_map(|root| Some((root, tree::look(root, &path).ok()?)));
+                    let mut found = roots.filter_map(|root| Some((root, self.told(tree::look(root, &path)).ok()?)));
                     let Some((root, metadata)) = found.find(|(_, metadata)| metadata.is_file()) else {
                         continue;
                     };
@@ -321,6 +353,63 @@ impl Watcher {
             }
         }
         loaders.into_iter().collect()
+    }
+
+    fn media_of(&self, distro: &Distro) -> Media {
+        Media {
+            kernel: self.media_file(distro, "kernel", &distro.kernel),
+            initrd: distro
+                .initrd
+                .iter()
+                .map(|path| self.media_file(distro, "initrd", path))
+                .collect(),
+        }
+    }
+
+    /// Opens the file, for that it is there does not mean that it can be read.
+    fn media_file(&self, distro: &Distro, what: &str, path: &str) -> Result<Asset, String> {
+        let (full, opened) = match &distro.tree {
+            Some(tree) => (
+                tree.root.join(path.trim_start_matches('/')),
+                tree::Place::from(tree).fetch(path).map(|opened| match opened {
+                    tree::Opened::File(file) => Some((file.size(), file.modified().0)),
+                    tree::Opened::Folder => None,
+                }),
+            ),
+            None => {
+                let full = PathBuf::from(path);
+                let opened = std::fs::File::open(&full).and_then(|file| file.metadata());
+                let facts = |metadata: Metadata| metadata.is_file().then(|| (metadata.len(), metadata.mtime()));
+                (full, opened.map(facts))
+            }
+        };
+        let opened = self.told(opened);
+        let shown = full.display();
+        let again = match &distro.tree {
+            Some(tree) if tree.in_place => format!(
+                "bring {} back, or import the {} again: cordwainer import --path {} --name {}",
+                tree.root.display(),
+                if tree.iso.is_some() { "image" } else { "tree" },
+                if tree.iso.is_some() { "ISO" } else { "TREE" },
+                distro.name
+            ),
+            Some(_) => format!("import it again: cordwainer import --path TREE --name {}", distro.name),
+            None => format!("cordwainer distro edit --name {} --{what} PATH", distro.name),
+        };
+        match opened {
+            Ok(Some((0, _))) => Err(format!("{what} {shown} is empty; {again}")),
+            Ok(Some((size, modified))) => Ok(Asset {
+                path: full,
+                size,
+                modified,
+            }),
+            Ok(None) => Err(format!("{what} {shown} is a folder; {again}")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{what} {shown} is missing; {again}")),
+            Err(error) if error.raw_os_error() == Some(nix::libc::EACCES) => Err(format!(
+                "{what} {shown} may not be read by the service; chmod a+r it, and a+x the folders above it"
+            )),
+            Err(error) => Err(format!("{what} {shown} cannot be used: {error}; {again}")),
+        }
     }
 }
 
@@ -376,61 +465,5 @@ fn facts(signature: &Signature) -> SignatureFacts {
         answer_file: signature.answer_file.clone(),
         answer_files: signature.answer_files.clone(),
         inferred_stages: signature.stages.clone(),
-    }
-}
-
-fn media_of(distro: &Distro) -> Media {
-    Media {
-        kernel: media_file(distro, "kernel", &distro.kernel),
-        initrd: distro
-            .initrd
-            .iter()
-            .map(|path| media_file(distro, "initrd", path))
-            .collect(),
-    }
-}
-
-/// Opens the file, for that it is there does not mean that it can be read.
-fn media_file(distro: &Distro, what: &str, path: &str) -> Result<Asset, String> {
-    let (full, opened) = match &distro.tree {
-        Some(tree) => (
-            tree.root.join(path.trim_start_matches('/')),
-            tree::Place::from(tree).fetch(path).map(|opened| match opened {
-                tree::Opened::File(file) => Some((file.size(), file.modified().0)),
-                tree::Opened::Folder => None,
-            }),
-        ),
-        None => {
-            let full = PathBuf::from(path);
-            let opened = std::fs::File::open(&full).and_then(|file| file.metadata());
-            let facts = |metadata: Metadata| metadata.is_file().then(|| (metadata.len(), metadata.mtime()));
-            (full, opened.map(facts))
-        }
-    };
-    let shown = full.display();
-    let again = match &distro.tree {
-        Some(tree) if tree.in_place => format!(
-            "bring {} back, or import the {} again: cordwainer import --path {} --name {}",
-            tree.root.display(),
-            if tree.iso.is_some() { "image" } else { "tree" },
-            if tree.iso.is_some() { "ISO" } else { "TREE" },
-            distro.name
-        ),
-        Some(_) => format!("import it again: cordwainer import --path TREE --name {}", distro.name),
-        None => format!("cordwainer distro edit --name {} --{what} PATH", distro.name),
-    };
-    match opened {
-        Ok(Some((0, _))) => Err(format!("{what} {shown} is empty; {again}")),
-        Ok(Some((size, modified))) => Ok(Asset {
-            path: full,
-            size,
-            modified,
-        }),
-        Ok(None) => Err(format!("{what} {shown} is a folder; {again}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{what} {shown} is missing; {again}")),
-        Err(error) if error.raw_os_error() == Some(nix::libc::EACCES) => Err(format!(
-            "{what} {shown} may not be read by the service; chmod a+r it, and a+x the folders above it"
-        )),
-        Err(error) => Err(format!("{what} {shown} cannot be used: {error}; {again}")),
     }
 }

@@ -6,9 +6,13 @@ use super::stock::Stock;
 use crate::model::{Mac, Pool, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// Addresses that one look goes through, beside those that it needs.
 const LOOK: usize = 1024;
+/// How long after a lease's end the wire is not asked for its address: who gave it back says so first and lets go of it then, and
+/// would be taken for a squatter.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// What is known of an address beside its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +182,9 @@ impl Shelf {
             let last = (*last).min(cursor);
             (*first..=last).map(Ipv4Addr::from_bits)
         });
-        let free = above.chain(below).take(LOOK).chain(self.expired(now).take(LOOK));
+        let left = |(until, _): &&(Timestamp, Ipv4Addr)| until.plus(LEAVING) <= now;
+        let left = self.used.iter().take_while(left).map(|(_, address)| *address);
+        let free = above.chain(below).take(LOOK).chain(left.take(LOOK));
         let round = stock.plan(free.filter(|address| !barred(*address)), now);
         self.stock = Some(stock);
         round
@@ -192,7 +198,7 @@ impl Shelf {
 
     /// What was set aside, to be judged again; at most every 10 s, for reservations change seldom and this costs the size of the set.
     pub(super) fn look_again(&mut self, now: Timestamp) -> Option<BTreeSet<Ipv4Addr>> {
-        if self.aside.is_empty() || now < self.looked_again.plus(std::time::Duration::from_secs(10)) {
+        if self.aside.is_empty() || now < self.looked_again.plus(Duration::from_secs(10)) {
             return None;
         }
         self.looked_again = now;
@@ -314,6 +320,11 @@ mod tests {
         shelf.put(address, Standing::Used(Timestamp(10)));
         assert!(!shelf.is_probed(address));
         assert!(shelf.plan(barred, Timestamp(9)).is_empty());
-        assert_eq!(shelf.plan(barred, Timestamp(10)), [address], "it was leased in between");
+        assert!(
+            shelf.plan(barred, Timestamp(10)).is_empty(),
+            "its client may still answer"
+        );
+        let left = Timestamp(10).plus(LEAVING);
+        assert_eq!(shelf.plan(barred, left), [address], "it was leased in between");
     }
 }

@@ -312,9 +312,11 @@ fn an_address_that_somebody_has_is_nobody_elses_and_his_own_on_request() {
         Err(NoAddress::Exhausted),
         "never unprobed"
     );
+    let left = Duration::from_secs(10);
+    let later = later.plus(left);
     let found = probe(&mut leases, &subnet, &[(11, Some(mac(99)))], later);
     assert!(matches!(found.as_slice(), [Found::InUse(_)]), "{found:?}");
-    let at_last = later.plus(QUARANTINE);
+    let at_last = later.plus(QUARANTINE + left);
     probe(&mut leases, &subnet, &[], at_last);
     assert_eq!(leases.propose(&seeker(&[&subnet], 3, &|_| false), at_last), Ok(taken));
 }
