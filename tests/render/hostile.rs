@@ -4,7 +4,7 @@ use super::embedded::scripts_of;
 use super::fixture::{DHCP, FAMILIES, answer, assets, defaults, world};
 use super::scripts::{DIALECTS, launch};
 use super::validators;
-use cordwainer::boot::{Dialect, Menu, MenuEntry, Script};
+use cordwainer::boot::{Dialect, Menu, MenuEntry, MenuGroup, Script};
 use cordwainer::inventory::{Entry, Layer};
 use cordwainer::model::Firmware;
 use cordwainer::render;
@@ -140,11 +140,17 @@ fn texts_for_people_stay_text() {
                     let entries = vec![MenuEntry {
                         title: title.into(),
                         profile: "rocky9".parse().unwrap(),
+                        group: Some(0),
+                    }];
+                    let groups = vec![MenuGroup {
+                        title: title.into(),
+                        parent: None,
                     }];
                     render::script(&Script::Menu(Menu {
                         dialect,
                         firmware,
                         entries,
+                        groups,
                         timeout_ms: 1000,
                     }))
                 };

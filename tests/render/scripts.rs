@@ -2,7 +2,7 @@
 
 use super::fixture::merged;
 use super::{golden, validators};
-use cordwainer::boot::{Dialect, Launch, Menu, MenuEntry, Script};
+use cordwainer::boot::{Dialect, Launch, Menu, MenuEntry, MenuGroup, Script};
 use cordwainer::inventory::Layer;
 use cordwainer::model::Firmware;
 use cordwainer::render;
@@ -53,6 +53,7 @@ fn all() -> Vec<(String, Script)> {
             let entry = |profile: &str, title: &str| MenuEntry {
                 title: title.into(),
                 profile: profile.parse().unwrap(),
+                group: None,
             };
             let entries = vec![entry("debian12", "Debian 12"), entry("rocky9", "Rocky Linux 9.4")];
             scripts.push((
@@ -61,6 +62,29 @@ fn all() -> Vec<(String, Script)> {
                     dialect,
                     firmware,
                     entries,
+                    groups: Vec::new(),
+                    timeout_ms: 15_000,
+                }),
+            ));
+            let within = |profile: &str, title: &str, group| MenuEntry {
+                group: Some(group),
+                ..entry(profile, title)
+            };
+            let group = |title: &str, parent| MenuGroup {
+                title: title.into(),
+                parent,
+            };
+            scripts.push((
+                title("menus"),
+                Script::Menu(Menu {
+                    dialect,
+                    firmware,
+                    entries: vec![
+                        entry("debian12", "Debian 12"),
+                        within("rocky9", "Rocky Linux 9.4", 1),
+                        within("rocky8", "Rocky Linux 8", 0),
+                    ],
+                    groups: vec![group("Red Hat's family", None), group("The new ones", Some(0))],
                     timeout_ms: 15_000,
                 }),
             ));

@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use super::template::entry;
-use cordwainer::boot::{Dialect, Launch, Menu, MenuEntry, Script};
+use cordwainer::boot::{Dialect, Launch, Menu, MenuEntry, MenuGroup, Script};
 use cordwainer::model::Firmware;
 use cordwainer::render;
 
@@ -60,6 +60,11 @@ pub fn run(bytes: &[u8]) {
             entries: vec![MenuEntry {
                 title: title.to_owned(),
                 profile: "rocky9".parse().unwrap(),
+                group: Some(0),
+            }],
+            groups: vec![MenuGroup {
+                title: title.to_owned(),
+                parent: None,
             }],
             timeout_ms: 1000,
         }))

@@ -175,6 +175,8 @@ pub struct Menu {
     pub firmware: Option<Firmware>,
     /// Entries beside the own disk.
     pub entries: Vec<MenuEntry>,
+    /// Menus within it that hold an entry, each after the one that it stands in.
+    pub groups: Vec<MenuGroup>,
     /// Milliseconds until the own disk boots.
     pub timeout_ms: u32,
 }
@@ -186,6 +188,29 @@ pub struct MenuEntry {
     pub title: String,
     /// The profile.
     pub profile: Name,
+    /// The place in `groups` of the menu that it stands in; none: the top.
+    pub group: Option<usize>,
+}
+
+/// A menu within the menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MenuGroup {
+    /// What is shown.
+    pub title: String,
+    /// The place of the menu that it stands in; none: the top.
+    pub parent: Option<usize>,
+}
+
+impl Menu {
+    /// The menus that stand in this one, with their places.
+    pub fn groups_in(&self, group: Option<usize>) -> impl Iterator<Item = (usize, &MenuGroup)> {
+        self.groups.iter().enumerate().filter(move |(_, one)| one.parent == group)
+    }
+
+    /// The entries that stand in this menu, with their places.
+    pub fn entries_in(&self, group: Option<usize>) -> impl Iterator<Item = (usize, &MenuEntry)> {
+        self.entries.iter().enumerate().filter(move |(_, one)| one.group == group)
+    }
 }
 
 /// One answer file to render, with all that its template may see. Holding it is the right to see secrets: only

@@ -2,7 +2,7 @@
 
 pub mod guest;
 
-use super::assign::{Fields, OfDistro, OfKind, OfProfile, OfSystem};
+use super::assign::{Fields, OfDistro, OfKind, OfMenu, OfProfile, OfRepo, OfSystem};
 use crate::model::{Arch, Firmware, Span};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -110,6 +110,12 @@ pub enum Command {
     /// Systems: the machines
     #[command(subcommand)]
     System(SystemCommand),
+    /// Repos: package repositories that the machines of a profile get beside their tree
+    #[command(subcommand)]
+    Repo(Object<OfRepo>),
+    /// Menus: groups of profiles in the boot menu
+    #[command(subcommand)]
+    Menu(Object<OfMenu>),
     /// Guests of libvirt: created, installed, started from their disks
     #[command(subcommand)]
     Guest(guest::GuestCommand),

@@ -31,6 +31,8 @@ kinds! {
     OfDistro Distro "Fields of a distro" "Distros.";
     OfProfile Profile "Fields of a profile" "Profiles.";
     OfSystem System "Fields of a system" "Systems.";
+    OfRepo Repo "Fields of a repository" "Package repositories.";
+    OfMenu Menu "Fields of a menu" "Menus.";
 }
 
 /// Field assignments as they were typed, in that order.
@@ -49,9 +51,11 @@ fn placeholder(name: &str) -> &'static str {
         "kernel_options" | "kernel_options_post" | "autoinstall_meta" => "K=V ...",
         "mac_address" => "MAC",
         "ip_address" | "gateway" | "netmask" | "if_gateway" => "ADDRESS",
-        "profile" | "distro" | "parent" | "interface" => "NAME",
-        "name_servers" => "ADDRESS ...",
-        "netboot_enabled" | "static" | "enable_menu" | "virt_auto_boot" | "virt_pxe_boot" => "YES|NO",
+        "profile" | "distro" | "parent" | "interface" | "menu" => "NAME",
+        "name_servers" | "koan_hosts" => "ADDRESS ...",
+        "repos" => "NAME|URL ...",
+        "mirror" => "URL",
+        "netboot_enabled" | "static" | "enable_menu" | "virt_auto_boot" | "virt_pxe_boot" | "anonymous_autoinstall" => "YES|NO",
         "virt_ram" => "MIB",
         "virt_cpus" => "N",
         "virt_file_size" => "GIB ...",
@@ -74,7 +78,10 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The fields that only Cobbler's users know. Help leaves them out.
+/// Fields of Cobbler's that count here too: help shows them with those of our own.
+const SHOWN: [&str; 5] = ["repos", "menu", "display_name", "anonymous_autoinstall", "koan_hosts"];
+
+/// The fields that Cobbler's users know, most of them only kept. Help leaves those out.
 fn hidden<K: OfKind>() -> impl Iterator<Item = &'static FieldDoc> {
     let known = |name: &str| field_docs(K::KIND).iter().any(|doc| doc.name == name);
     let mut seen = std::collections::BTreeSet::new();
@@ -92,7 +99,9 @@ impl<K: OfKind> Args for Fields<K> {
                 .long(doc.name.replace('_', "-"))
                 .aliases(aliases)
                 .action(ArgAction::Set)
-                .hide(true)
+                .value_name(placeholder(doc.name))
+                .help_heading(K::HEADING)
+                .hide(!SHOWN.contains(&doc.name) || doc.help.ends_with("kept for scripts"))
                 .help(doc.help);
             command = command.arg(arg);
         }
@@ -147,7 +156,7 @@ impl<K: OfKind> FromArgMatches for Fields<K> {
         given.sort_by_key(|(at, _)| *at);
         let netboot = match K::KIND {
             Kind::System => matches.get_one::<bool>(NETBOOT).copied(),
-            Kind::Distro | Kind::Profile => None,
+            _ => None,
         };
         Ok(Self {
             given: given.into_iter().map(|(_, assignment)| assignment).collect(),

@@ -109,7 +109,7 @@ pub(super) fn apply(options: &Apply, desk: &Desk) -> Result<Ended, Failure> {
 
 pub(super) fn export(options: &Export, desk: &Desk) -> Result<Ended, Failure> {
     let inventory = desk.inventory()?;
-    let rows: Vec<Row> = [Kind::Distro, Kind::Profile, Kind::System]
+    let rows: Vec<Row> = Kind::ALL
         .into_iter()
         .flat_map(|kind| {
             inventory

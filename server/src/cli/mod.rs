@@ -101,6 +101,8 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         }
         Command::System(SystemCommand::Arm(options)) => arm::arm(&options, desk),
         Command::System(SystemCommand::Disarm(name)) => arm::disarm(name.get(), desk),
+        Command::Repo(command) => object::run(command, desk),
+        Command::Menu(command) => object::run(command, desk),
         Command::Guest(command) => guest::run(command, desk),
         Command::Template(command) => template::run(&command, desk),
         Command::ValidateAutoinstalls => validate::run(desk),

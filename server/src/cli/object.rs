@@ -1,4 +1,4 @@
-//! `distro`, `profile` and `system`: add, edit, copy, rename, remove, list, report, find, dumpvars. Each builds a [`Change`] or reads;
+//! `distro`, `profile`, `system`, `repo` and `menu`: add, edit, copy, rename, remove, list, report, find, dumpvars. Each builds a [`Change`] or reads;
 //! what a change means is the inventory's business.
 
 use super::args::{Find, MaybeNamed, Named, Object, Rename};
@@ -149,6 +149,8 @@ fn list(kind: Kind, desk: &Desk) -> Result<Ended, Failure> {
         let first = match kind {
             Kind::Distro | Kind::Profile => "make one: cordwainer import --path TREE --name NAME",
             Kind::System => "make one: cordwainer system add --name NAME --profile PROFILE --mac-address MAC",
+            Kind::Repo => "make one: cordwainer repo add --name NAME --mirror URL",
+            Kind::Menu => "make one: cordwainer menu add --name NAME --display-name TEXT",
         };
         desk.printer.note(format!("no {kind} yet; {first}"));
     }
@@ -308,7 +310,7 @@ fn find<K: OfKind>(options: &Find<K>, desk: &Desk) -> Result<Ended, Failure> {
 fn dumpvars(kind: Kind, which: &Named, desk: &Desk) -> Result<Ended, Failure> {
     let name = which.get();
     let inventory = desk.inventory_about(kind, name)?;
-    let variables: Vec<(String, Value)> = if kind == Kind::Distro {
+    let variables: Vec<(String, Value)> = if !matches!(kind, Kind::Profile | Kind::System) {
         let row = inventory
             .row(kind, name)
             .ok_or_else(|| unknown(&inventory, kind, name))?;

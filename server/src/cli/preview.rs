@@ -17,7 +17,7 @@ pub(super) fn resolve(kind: Kind, name: &str, inventory: &Inventory) -> Result<R
     }
     Ok(match kind {
         Kind::System => resolve_system(inventory, name)?,
-        Kind::Profile | Kind::Distro => resolve_profile(inventory, name)?,
+        Kind::Profile | Kind::Distro | Kind::Repo | Kind::Menu => resolve_profile(inventory, name)?,
     })
 }
 

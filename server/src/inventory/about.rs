@@ -33,6 +33,15 @@ pub fn systems_about(changes: &[Change]) -> Option<BTreeSet<Name>> {
             } => {
                 systems.insert(name.clone());
             }
+            // No system stands on these.
+            Change::Rename {
+                kind: Kind::Repo | Kind::Menu,
+                ..
+            }
+            | Change::Remove {
+                kind: Kind::Repo | Kind::Menu,
+                ..
+            } => {}
             // Systems stand on it, and any may.
             Change::Rename { .. } | Change::Remove { .. } => return None,
             Change::Put(Row::System(system)) => {

@@ -1,7 +1,7 @@
 //! What must hold of the inventory after every change: references resolve, no chain is a circle, nothing is claimed twice. Pure.
 
 use super::{Inventory, Refused, Row, RowChange, links};
-use crate::model::{Hostname, Kind, Mac, Name, Octets, Parent, Profile, RelayPort, System};
+use crate::model::{Hostname, Kind, Mac, Menu, Name, Octets, Parent, Profile, RelayPort, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -122,13 +122,39 @@ pub(super) fn check(before: &Inventory, after: &Inventory, rows: &[RowChange]) -
                     check_system(before, after, system, &mut claimed)?;
                 }
             }
-            Row::Distro(_) | Row::Arm(_) => {}
+            Row::Menu(menu) => check_menu(after, menu)?,
+            Row::Distro(_) | Row::Repo(_) | Row::Arm(_) => {}
         }
     }
     Ok(())
 }
 
+fn check_menu(after: &Inventory, menu: &Menu) -> Result<(), Refused> {
+    let mut above = after.menu(menu.name.as_str());
+    let mut seen = BTreeSet::new();
+    while let Some(at) = above {
+        if !seen.insert(&at.name) {
+            return Err(Refused::BadValue {
+                field: "parent".to_owned(),
+                why: format!("menu `{}` would stand within itself; choose another parent", menu.name),
+            });
+        }
+        above = match &at.parent {
+            None => None,
+            Some(name) => Some(
+                after
+                    .menu(name.as_str())
+                    .ok_or_else(|| unknown(after, Kind::Menu, name.as_str()))?,
+            ),
+        };
+    }
+    Ok(())
+}
+
 fn check_profile(after: &Inventory, profile: &Profile) -> Result<(), Refused> {
+    if let Some(menu) = profile.extra.get("menu").filter(|menu| after.menu(menu).is_none()) {
+        return Err(unknown(after, Kind::Menu, menu));
+    }
     let mut above = profile;
     let mut seen = BTreeSet::from([&profile.name]);
     loop {

@@ -99,14 +99,17 @@ pub fn migrate(inventory: &Inventory, all: &[Foreign]) -> Migration {
 
 /// Parents before those that stand on them; what is not kept here last.
 fn in_order(all: &[Foreign]) -> Vec<&Foreign> {
-    let parents: BTreeMap<String, String> = all
+    let parents: BTreeMap<(&str, String), String> = all
         .iter()
-        .filter(|one| one.kind == "profile")
-        .map(|one| (text(one, "name"), text(one, "parent")))
+        .filter(|one| matches!(one.kind.as_str(), "profile" | "menu"))
+        .map(|one| ((one.kind.as_str(), text(one, "name")), text(one, "parent")))
         .collect();
     let depth = |one: &Foreign| {
         let (mut depth, mut at) = (0_usize, text(one, "parent"));
-        while let Some(above) = parents.get(&at).filter(|_| depth < parents.len()) {
+        while let Some(above) = parents
+            .get(&(one.kind.as_str(), at))
+            .filter(|_| depth < parents.len())
+        {
             (depth, at) = (depth.saturating_add(1), above.clone());
         }
         depth
@@ -115,12 +118,14 @@ fn in_order(all: &[Foreign]) -> Vec<&Foreign> {
         .iter()
         .map(|one| {
             let kind = match one.kind.as_str() {
-                "distro" => 0,
-                "profile" => 1,
-                "system" => 2,
-                _ => 3,
+                "menu" => 0,
+                "repo" => 1,
+                "distro" => 2,
+                "profile" => 3,
+                "system" => 4,
+                _ => 5,
             };
-            (kind, if kind == 1 { depth(one) } else { 0 }, text(one, "name"), one)
+            (kind, depth(one), text(one, "name"), one)
         })
         .collect();
     ordered.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
@@ -143,7 +148,8 @@ fn change(
         "distro" => Kind::Distro,
         "profile" => Kind::Profile,
         "system" => Kind::System,
-        "repo" => return Err("repositories are not kept here; write their URLs into a profile's `repos`".to_owned()),
+        "repo" => Kind::Repo,
+        "menu" => Kind::Menu,
         other => return Err(format!("there are no objects of the kind {other} here")),
     };
     let name: Name = name.parse().map_err(|error: crate::model::BadName| error.to_string())?;
@@ -163,6 +169,8 @@ fn change(
             }
             fields.push(("profile".to_owned(), profile));
         }
+        Kind::Repo => {}
+        Kind::Menu => fields.push(("parent".to_owned(), text(one, "parent"))),
     }
     let here: BTreeSet<String> = fields.iter().map(|(field, _)| field.clone()).collect();
     for (key, value) in &one.fields {

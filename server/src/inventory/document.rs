@@ -1,4 +1,5 @@
-//! Inventory documents in TOML: `[[distro]]`, `[[profile]]` and `[[system]]` with the same field names as everywhere.
+//! Inventory documents in TOML: `[[distro]]`, `[[profile]]`, `[[system]]`, `[[repo]]` and `[[menu]]` with the same field names as
+//! everywhere.
 //!
 //! Pure. `export` prints them, `apply` puts them. A document never arms a machine: who was enabled is only listed.
 
@@ -47,18 +48,11 @@ pub fn parse(text: &str, file: &str) -> Result<Document, BadDocument> {
     })?;
     let mut document = Document::default();
     for (key, value) in root.get_ref() {
-        let kind = match key.get_ref().as_ref() {
-            "distro" => Kind::Distro,
-            "profile" => Kind::Profile,
-            "system" => Kind::System,
-            other => {
-                return Err(bad(
-                    key.span(),
-                    format!(
-                        "unknown table `{other}`; an inventory document has [[distro]], [[profile]] and [[system]]"
-                    ),
-                ));
-            }
+        let other = key.get_ref().as_ref();
+        let Some(kind) = Kind::of(other) else {
+            let has = "[[distro]], [[profile]], [[system]], [[repo]] and [[menu]]";
+            let why = format!("unknown table `{other}`; an inventory document has {has}");
+            return Err(bad(key.span(), why));
         };
         let DeValue::Array(objects) = value.get_ref() else {
             return Err(bad(key.span(), format!("write [[{kind}]], one table per {kind}")));

@@ -90,13 +90,13 @@ extras! { PROFILE false {
     "mgmt_parameters" Dict INHERIT, "Configuration management parameters; kept for scripts";
     "redhat_management_key" Withheld INHERIT, "A registration key; not kept here";
     "dhcp_tag" Text "", "Group of another DHCP server's configuration; kept for scripts";
-    "display_name" Text "", "Name in Cobbler's menus; kept for scripts";
+    "display_name" Text "", "What the boot menu calls it; empty: its name";
     "enable_ipxe" ["enable_gpxe"] Flag INHERIT, "Cobbler's choice of iPXE; here --boot-loaders";
     "filename" Text "", "Cobbler's DHCP boot file; here the server chooses, or --boot-loaders";
-    "menu" Text "", "Cobbler's menu; kept for scripts";
+    "menu" Text "", "The menu that it stands in; empty: the top";
     "next_server_v4" ["next_server"] Text INHERIT, "Cobbler's TFTP server; kept for scripts";
     "next_server_v6" Text INHERIT, "Cobbler's TFTP server; kept for scripts";
-    "repos" List "", "URLs of package repositories that the installed system gets";
+    "repos" List "", "Package repositories that its machines get: names of repos, or URLs";
     "server" Text INHERIT, "Cobbler's server address; here the one that the machine reaches";
 }}
 
@@ -148,6 +148,37 @@ extras! { INTERFACE true {
     "static_routes" ["staticroutes"] List "", "Kept for scripts";
 }}
 
+extras! { REPO false {
+    "autoinstall_meta" ["ks_meta" "ksmeta"] Dict "", "Cobbler's inherited variables; kept for scripts";
+    "boot_files" Dict "", "Kept for scripts";
+    "createrepo_flags" Text INHERIT, "Flags of Cobbler's own copies; kept for scripts";
+    "environment" Dict "", "Environment of Cobbler's own copies; kept for scripts";
+    "fetchable_files" Dict "", "Kept for scripts";
+    "keep_updated" Flag "false", "Cobbler's copies; kept for scripts";
+    "kernel_options" Dict "", "Kept for scripts";
+    "kernel_options_post" Dict "", "Kept for scripts";
+    "mgmt_classes" List "", "Configuration management classes; kept for scripts";
+    "mgmt_parameters" Dict "", "Configuration management parameters; kept for scripts";
+    "mirror_locally" Flag "false", "Cobbler's copies; here machines go to the mirror itself";
+    "mirror_type" Text "baseurl", "baseurl, mirrorlist or metalink";
+    "os_version" Text "", "Kept for scripts";
+    "rpm_list" List "", "Cobbler's copies; kept for scripts";
+    "rsyncopts" Dict "", "Cobbler's copies; kept for scripts";
+    "template_files" Dict "", "Kept for scripts";
+    "yumopts" Dict "", "Further lines of a yum repository";
+}}
+
+extras! { MENU false {
+    "autoinstall_meta" ["ks_meta" "ksmeta"] Dict "", "Cobbler's inherited variables; kept for scripts";
+    "boot_files" Dict "", "Kept for scripts";
+    "fetchable_files" Dict "", "Kept for scripts";
+    "kernel_options" Dict "", "Kept for scripts";
+    "kernel_options_post" Dict "", "Kept for scripts";
+    "mgmt_classes" List "", "Configuration management classes; kept for scripts";
+    "mgmt_parameters" Dict "", "Configuration management parameters; kept for scripts";
+    "template_files" Dict "", "Kept for scripts";
+}}
+
 /// The extra fields of a kind, an object's own first, then those of its interfaces. Where a field became one that means something here,
 /// [`super::field_docs`] has it too, and that one counts.
 pub fn extra_docs(kind: Kind) -> impl Iterator<Item = &'static ExtraDoc> {
@@ -155,6 +186,8 @@ pub fn extra_docs(kind: Kind) -> impl Iterator<Item = &'static ExtraDoc> {
         Kind::Distro => (DISTRO, &[]),
         Kind::Profile => (PROFILE, &[]),
         Kind::System => (SYSTEM, INTERFACE),
+        Kind::Repo => (REPO, &[]),
+        Kind::Menu => (MENU, &[]),
     };
     own.iter().chain(of_interface)
 }
@@ -165,7 +198,7 @@ pub fn extra(kind: Kind, wanted: &str) -> Option<&'static ExtraDoc> {
     extra_docs(kind).find(|extra| extra.doc.name == wanted || extra.doc.aliases.contains(&wanted))
 }
 
-/// The names of koan's fields of a virtual machine.
+/// The value of an extra field as it counts for a profile or system: its own, or that of the nearest profile above that has one.
 #[must_use]
 pub fn resolved_extra(resolved: &Resolved, name: &str) -> Option<String> {
     let own = resolved.system.as_ref().and_then(|system| system.extra.get(name));
@@ -267,6 +300,18 @@ impl Extras for crate::model::Distro {
 }
 
 impl Extras for crate::model::Profile {
+    fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
+        &mut self.extra
+    }
+}
+
+impl Extras for crate::model::Repo {
+    fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
+        &mut self.extra
+    }
+}
+
+impl Extras for crate::model::Menu {
     fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
         &mut self.extra
     }

@@ -5,7 +5,7 @@
 use super::extra::{self, Extras, extra};
 use super::value::{self, Shown, Value};
 use super::{Assignment, Refused, Row};
-use crate::model::{Distro, Inherit, Kind, Name, Parent, Profile, System, Tree, vlan_of};
+use crate::model::{Distro, Inherit, Kind, Menu, Name, Parent, Profile, Repo, System, Tree, vlan_of};
 use std::path::PathBuf;
 
 /// One field.
@@ -213,8 +213,38 @@ fields! { SYSTEM_DOCS SYSTEM System {
     "relay_remote_id" interface Text "The relay or switch of that port (option 82.2), text or 0x..: alone, or together with the port" => relay_remote_id;
 }}
 
+fields! { REPO_DOCS REPO Repo {
+    "mirror" own Text "URL that machines fetch packages from" => mirror checked value::mirror;
+    "breed" own Text "yum or apt; rsync, rhn and wget are kept, and handed to no machine; empty: what the machine's family reads" => (|repo: &Repo, _| repo.breed.show(), |repo: &mut Repo, _, text, in_place| read_none(&mut repo.breed, text, value::repo_breed, in_place));
+    "arch" own Text "Processor: x86_64, i386, ..., src, noarch; kept, the profile that names it decides" => (|repo: &Repo, _| repo.arch.show(), |repo: &mut Repo, _, text, in_place| read_none(&mut repo.arch, text, value::repo_arch, in_place));
+    "apt_dists" own List "Suites of an apt mirror; none: the machine's own" => apt_dists checked value::apt_words;
+    "apt_components" own List "Components of an apt mirror; none: main" => apt_components checked value::apt_words;
+    "priority" own Text "Priority among yum repositories, the lower counts" => priority;
+    "proxy" own Text "Proxy URL of machines that read it" => proxy checked value::repo_proxy;
+    "comment" own Text "Free text" => comment;
+    "owners" own List "Free words" => owners;
+}}
+
+fields! { MENU_DOCS MENU Menu {
+    "display_name" own Text "What the menu shows; empty: the name" => display_name;
+    "parent" own Text "The menu that it stands in" => parent;
+    "comment" own Text "Free text" => comment;
+    "owners" own List "Free words" => owners;
+}}
+
 fn name(text: &str) -> Result<Name, String> {
     text.parse().map_err(|error: crate::model::BadName| error.to_string())
+}
+
+/// Cobbler's word for nothing is `none`.
+fn read_none(
+    field: &mut String,
+    text: &str,
+    check: fn(&str) -> Result<(), String>,
+    in_place: bool,
+) -> Result<(), String> {
+    check(text)?;
+    field.read(if text == "none" { "" } else { text }, in_place)
 }
 
 /// No family is [`NO_BREED`], as for a distro that names none: what is printed without the field must be read as the same.
@@ -347,6 +377,8 @@ pub fn field_docs(kind: Kind) -> &'static [FieldDoc] {
         Kind::Distro => DISTRO_DOCS,
         Kind::Profile => PROFILE_DOCS,
         Kind::System => SYSTEM_DOCS,
+        Kind::Repo => REPO_DOCS,
+        Kind::Menu => MENU_DOCS,
     }
 }
 
@@ -461,6 +493,26 @@ pub(super) fn assign_profile(profile: &mut Profile, fields: &[Assignment], in_pl
             &none,
             (text, in_place),
         )?;
+    }
+    Ok(())
+}
+
+/// Sets the fields of a repository.
+pub(super) fn assign_repo(repo: &mut Repo, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    let none = default_interface()?;
+    for (typed, text) in fields {
+        let doc = field(Kind::Repo, typed)?;
+        set(repo, (Kind::Repo, REPO_DOCS), REPO, doc, &none, (text, in_place))?;
+    }
+    Ok(())
+}
+
+/// Sets the fields of a menu.
+pub(super) fn assign_menu(menu: &mut Menu, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    let none = default_interface()?;
+    for (typed, text) in fields {
+        let doc = field(Kind::Menu, typed)?;
+        set(menu, (Kind::Menu, MENU_DOCS), MENU, doc, &none, (text, in_place))?;
     }
     Ok(())
 }
@@ -584,6 +636,14 @@ pub fn field_values(row: &Row) -> Vec<FieldValue> {
             }
             (&system.name, values)
         }
+        Row::Repo(repo) => (
+            &repo.name,
+            shown(&**repo, (REPO_DOCS, REPO), None, (Kind::Repo, &repo.extra)),
+        ),
+        Row::Menu(menu) => (
+            &menu.name,
+            shown(&**menu, (MENU_DOCS, MENU), None, (Kind::Menu, &menu.extra)),
+        ),
         Row::Arm(_) => return Vec::new(),
     };
     let mut all = vec![FieldValue {

@@ -13,6 +13,7 @@ mod flatten;
 mod links;
 pub mod network;
 mod plan;
+mod repos;
 mod resolve;
 mod value;
 
@@ -23,10 +24,13 @@ pub use extra::{ExtraDoc, Form, extra, extra_docs, is_anonymous, resolved_extra}
 pub use fields::{FieldDoc, FieldValue, Shape, field, field_docs, field_values};
 pub use flatten::flatten;
 pub use plan::try_fields;
+pub use repos::{Source, has_login, repo_problems, sources, sources_of};
 pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
 pub use value::Shown;
 
-use crate::model::{Arm, Defaults, Distro, Hostname, Interface, Kind, Mac, Name, Octets, Profile, RelayPort, System};
+use crate::model::{
+    Arm, Defaults, Distro, Hostname, Interface, Kind, Mac, Menu, Name, Octets, Profile, RelayPort, Repo, System,
+};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -38,6 +42,8 @@ pub struct Inventory {
     distros: imbl::OrdMap<Name, Arc<Distro>>,
     profiles: imbl::OrdMap<Name, Arc<Profile>>,
     systems: imbl::OrdMap<Name, Arc<System>>,
+    repos: imbl::OrdMap<Name, Arc<Repo>>,
+    menus: imbl::OrdMap<Name, Arc<Menu>>,
     arms: imbl::OrdMap<Name, Arc<Arm>>,
     by_mac: imbl::OrdMap<Mac, Name>,
     by_address: imbl::OrdMap<Ipv4Addr, Name>,
@@ -72,6 +78,18 @@ impl Inventory {
     #[must_use]
     pub fn system(&self, name: &str) -> Option<&Arc<System>> {
         self.systems.get(name)
+    }
+
+    /// The package repository `name`.
+    #[must_use]
+    pub fn repo(&self, name: &str) -> Option<&Arc<Repo>> {
+        self.repos.get(name)
+    }
+
+    /// The menu `name`.
+    #[must_use]
+    pub fn menu(&self, name: &str) -> Option<&Arc<Menu>> {
+        self.menus.get(name)
     }
 
     /// The arming of the system `name`, lapsed or not.
@@ -127,6 +145,16 @@ impl Inventory {
         self.systems.values()
     }
 
+    /// All package repositories by name.
+    pub fn repos(&self) -> impl Iterator<Item = &Arc<Repo>> {
+        self.repos.values()
+    }
+
+    /// All menus by name.
+    pub fn menus(&self) -> impl Iterator<Item = &Arc<Menu>> {
+        self.menus.values()
+    }
+
     /// All armings by system.
     pub fn arms(&self) -> impl Iterator<Item = &Arc<Arm>> {
         self.arms.values()
@@ -160,6 +188,12 @@ impl Inventory {
                 }
                 self.systems.insert(system.name.clone(), system);
             }
+            Row::Repo(repo) => {
+                self.repos.insert(repo.name.clone(), repo);
+            }
+            Row::Menu(menu) => {
+                self.menus.insert(menu.name.clone(), menu);
+            }
             Row::Arm(arm) => {
                 self.arms.insert(arm.system.clone(), arm);
             }
@@ -181,6 +215,12 @@ impl Inventory {
                     self.systems.remove(name);
                 }
                 self.arms.remove(name);
+            }
+            Kind::Repo => {
+                self.repos.remove(name);
+            }
+            Kind::Menu => {
+                self.menus.remove(name);
             }
         }
     }
@@ -206,6 +246,8 @@ impl Inventory {
             Kind::Distro => self.distro(name).cloned().map(Row::Distro),
             Kind::Profile => self.profile(name).cloned().map(Row::Profile),
             Kind::System => self.system(name).cloned().map(Row::System),
+            Kind::Repo => self.repo(name).cloned().map(Row::Repo),
+            Kind::Menu => self.menu(name).cloned().map(Row::Menu),
         }
     }
 
@@ -215,6 +257,8 @@ impl Inventory {
             Kind::Distro => Box::new(self.distros.keys()),
             Kind::Profile => Box::new(self.profiles.keys()),
             Kind::System => Box::new(self.systems.keys()),
+            Kind::Repo => Box::new(self.repos.keys()),
+            Kind::Menu => Box::new(self.menus.keys()),
         }
     }
 
@@ -261,6 +305,8 @@ impl Row {
             Self::Distro(_) => Some(Kind::Distro),
             Self::Profile(_) => Some(Kind::Profile),
             Self::System(_) => Some(Kind::System),
+            Self::Repo(_) => Some(Kind::Repo),
+            Self::Menu(_) => Some(Kind::Menu),
             Self::Arm(_) => None,
         }
     }
@@ -272,6 +318,8 @@ impl Row {
             Self::Distro(distro) => &distro.name,
             Self::Profile(profile) => &profile.name,
             Self::System(system) => &system.name,
+            Self::Repo(repo) => &repo.name,
+            Self::Menu(menu) => &menu.name,
             Self::Arm(arm) => &arm.system,
         }
     }
@@ -286,6 +334,10 @@ pub enum Row {
     Profile(Arc<Profile>),
     /// A system.
     System(Arc<System>),
+    /// A package repository.
+    Repo(Arc<Repo>),
+    /// A menu.
+    Menu(Arc<Menu>),
     /// An arming.
     Arm(Arc<Arm>),
 }

@@ -1,9 +1,11 @@
 //! From one change to the rows that it writes, before the whole is judged. Pure.
 
 use super::check::{claims, unknown};
-use super::fields::{NO_BREED, assign_distro, assign_profile, assign_system, empty_profile, field};
-use super::{Assignment, Change, Claim, Inventory, Refused, Row, RowChange, links, resolve_system};
-use crate::model::{Arch, Arm, Dict, Distro, Inherit, Kind, Name, Parent, State, System};
+use super::fields::{
+    NO_BREED, assign_distro, assign_menu, assign_profile, assign_repo, assign_system, empty_profile, field,
+};
+use super::{Assignment, Change, Claim, Inventory, Refused, Row, RowChange, links, repos, resolve_system};
+use crate::model::{Arch, Arm, Dict, Distro, Inherit, Kind, Menu, Name, Parent, Repo, State, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -152,6 +154,34 @@ pub(super) fn new(kind: Kind, name: Name, fields: &[Assignment]) -> Result<Row, 
             };
             assigned(Row::System(system.into()), fields, false)
         }
+        Kind::Repo => {
+            let mirror = given(kind, fields, "mirror")?.ok_or_else(|| missing("mirror"))?;
+            let repo = Repo {
+                name,
+                mirror: mirror.to_owned(),
+                breed: String::new(),
+                arch: String::new(),
+                apt_dists: Vec::new(),
+                apt_components: Vec::new(),
+                priority: None,
+                proxy: String::new(),
+                comment: String::new(),
+                owners: Vec::new(),
+                extra: BTreeMap::new(),
+            };
+            assigned(Row::Repo(repo.into()), fields, false)
+        }
+        Kind::Menu => {
+            let menu = Menu {
+                name,
+                display_name: String::new(),
+                parent: None,
+                comment: String::new(),
+                owners: Vec::new(),
+                extra: BTreeMap::new(),
+            };
+            assigned(Row::Menu(menu.into()), fields, false)
+        }
     }
 }
 
@@ -164,6 +194,8 @@ pub fn try_fields(kind: Kind, fields: &[Assignment]) -> Result<(), Refused> {
         Kind::Distro => "kernel",
         Kind::Profile => "distro",
         Kind::System => "profile",
+        Kind::Repo => "mirror",
+        Kind::Menu => "display_name",
     };
     let stands = fields
         .iter()
@@ -189,6 +221,14 @@ fn assigned(row: Row, fields: &[Assignment], in_place: bool) -> Result<Row, Refu
             assign_system(Arc::make_mut(&mut system), fields, in_place)?;
             Row::System(system)
         }
+        Row::Repo(mut repo) => {
+            assign_repo(Arc::make_mut(&mut repo), fields, in_place)?;
+            Row::Repo(repo)
+        }
+        Row::Menu(mut menu) => {
+            assign_menu(Arc::make_mut(&mut menu), fields, in_place)?;
+            Row::Menu(menu)
+        }
         Row::Arm(arm) => Row::Arm(arm),
     })
 }
@@ -206,6 +246,14 @@ fn renamed(row: Row, to: Name) -> Row {
         Row::System(mut system) => {
             Arc::make_mut(&mut system).name = to;
             Row::System(system)
+        }
+        Row::Repo(mut repo) => {
+            Arc::make_mut(&mut repo).name = to;
+            Row::Repo(repo)
+        }
+        Row::Menu(mut menu) => {
+            Arc::make_mut(&mut menu).name = to;
+            Row::Menu(menu)
         }
         Row::Arm(arm) => Row::Arm(arm),
     }
@@ -231,8 +279,11 @@ fn copied(row: Row, to: Name) -> Row {
     }
 }
 
-/// Sub-profiles and systems that stand directly on an object.
+/// Sub-profiles and systems that stand directly on an object, and menus in a menu.
 fn children(inventory: &Inventory, kind: Kind, name: &Name) -> Vec<Row> {
+    let menus = inventory
+        .menus()
+        .filter(|menu| kind == Kind::Menu && menu.parent.as_ref() == Some(name));
     let on = |parent: &Parent| match (kind, parent) {
         (Kind::Distro, Parent::Distro(of)) | (Kind::Profile, Parent::Profile(of)) => of == name,
         _ => false,
@@ -245,6 +296,7 @@ fn children(inventory: &Inventory, kind: Kind, name: &Name) -> Vec<Row> {
         .cloned()
         .map(Row::Profile)
         .chain(systems.cloned().map(Row::System))
+        .chain(menus.cloned().map(Row::Menu))
         .collect()
 }
 
@@ -261,7 +313,7 @@ fn rename(inventory: &Inventory, kind: Kind, name: &Name, new_name: &Name) -> Re
             Row::Profile(mut profile) => {
                 Arc::make_mut(&mut profile).parent = match kind {
                     Kind::Distro => Parent::Distro(new_name.clone()),
-                    Kind::Profile | Kind::System => Parent::Profile(new_name.clone()),
+                    _ => Parent::Profile(new_name.clone()),
                 };
                 Row::Profile(profile)
             }
@@ -269,9 +321,12 @@ fn rename(inventory: &Inventory, kind: Kind, name: &Name, new_name: &Name) -> Re
                 Arc::make_mut(&mut system).profile = new_name.clone();
                 Row::System(system)
             }
+            // Menus in a renamed one follow below, with the profiles that name it.
             other => other,
         }));
     }
+    let naming = repos::renamed(inventory, kind, name, Some(new_name));
+    rows.extend(naming.into_iter().map(RowChange::Put));
     Ok(rows)
 }
 
@@ -306,6 +361,14 @@ fn remove(inventory: &Inventory, kind: Kind, name: &Name, recursive: bool) -> Re
         {
             queue.push((child_kind, child.name().clone()));
             below.extend(children(inventory, child_kind, child.name()));
+        }
+    }
+    // A repository or menu leaves the profiles that name it; the profiles stay.
+    let mut after = inventory.clone();
+    for (kind, name) in &gone {
+        for row in repos::renamed(&after, *kind, name, None) {
+            after.put(row.clone());
+            rows.push(RowChange::Put(row));
         }
     }
     // Children first: no reader ever sees one without its parent.

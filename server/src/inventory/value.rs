@@ -355,6 +355,59 @@ pub(super) fn proxy(text: &str) -> Result<(), String> {
     }
 }
 
+/// The URL of a mirror: of any scheme that Cobbler takes, or a folder of its own server.
+pub(super) fn mirror(text: &str) -> Result<(), String> {
+    word(text)?;
+    if text.is_empty() {
+        return Err("the mirror is empty; write its URL like http://deb.debian.org/debian".to_owned());
+    }
+    without_login(text)
+}
+
+/// A URL of a repository is given to anyone who asks for the profile's, so it can hold no password.
+pub(super) fn without_login(text: &str) -> Result<(), String> {
+    if super::repos::has_login(text) {
+        return Err("a user or password in it would be given to anyone; \
+            let the mirror know its machines by their addresses, or write it into the answer-file template"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// The proxy of a repository.
+pub(super) fn repo_proxy(text: &str) -> Result<(), String> {
+    proxy(text)?;
+    without_login(text)
+}
+
+/// A kind of repository.
+pub(super) fn repo_breed(text: &str) -> Result<(), String> {
+    match text {
+        "" | "none" | "yum" | "apt" | "rsync" | "rhn" | "wget" => Ok(()),
+        _ => Err(format!("`{}` is no kind of repository; write yum or apt", cut(text))),
+    }
+}
+
+/// A processor as Cobbler's repositories have it.
+pub(super) fn repo_arch(text: &str) -> Result<(), String> {
+    match text {
+        "" | "none" | "i386" | "x86_64" | "ia64" | "ppc" | "ppc64" | "ppc64le" | "ppc64el" | "s390" | "s390x"
+        | "arm" | "armhfp" | "aarch64" | "noarch" | "src" => Ok(()),
+        _ => Err(format!("`{}` is no processor of a repository; write it like x86_64", cut(text))),
+    }
+}
+
+/// Suites and components: words of an apt line.
+pub(super) fn apt_words(text: &str) -> Result<(), String> {
+    for one in words(text, separates_items).map_err(|error| error.to_string())? {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._/+-:~".contains(c);
+        if !one.chars().all(plain) && text != Inherit::<()>::MARK {
+            return Err(format!("`{}` is no suite or component; write it like bookworm", cut(&one)));
+        }
+    }
+    Ok(())
+}
+
 /// Search domains.
 pub(super) fn domains(text: &str) -> Result<(), String> {
     if text == Inherit::<()>::MARK {

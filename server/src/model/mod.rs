@@ -4,6 +4,7 @@
 
 mod arch;
 mod arm;
+mod beside;
 mod defaults;
 mod dict;
 mod inherit;
@@ -23,6 +24,7 @@ mod virt;
 
 pub use arch::{Arch, ArchCode, BadArch, BadFirmware, Firmware};
 pub use arm::{Arm, ArmId, State, base32};
+pub use beside::{Menu, Repo};
 pub use defaults::Defaults;
 pub use dict::{BadDict, Dict, DictValue};
 pub(crate) use dict::{quoted, words};

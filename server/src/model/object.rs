@@ -1,4 +1,4 @@
-//! The three objects of the inventory: distro, profile, system. Field names are Cobbler's.
+//! The objects that machines are made of: distro, profile, system. Field names are Cobbler's.
 //!
 //! They hold what the admin wrote, not what it resolves to; inheritance is `inventory`'s.
 
@@ -22,16 +22,31 @@ pub enum Kind {
     Profile,
     /// One machine.
     System,
+    /// A package repository beside the tree.
+    Repo,
+    /// A group of profiles in the boot menu.
+    Menu,
 }
 
 impl Kind {
-    /// `distro`, `profile` or `system`.
+    /// Every kind, in the order that lists and documents show them.
+    pub const ALL: [Self; 5] = [Self::Distro, Self::Profile, Self::System, Self::Repo, Self::Menu];
+
+    /// The kind of that word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// `distro`, `profile`, `system`, `repo` or `menu`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Distro => "distro",
             Self::Profile => "profile",
             Self::System => "system",
+            Self::Repo => "repo",
+            Self::Menu => "menu",
         }
     }
 }

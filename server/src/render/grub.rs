@@ -151,7 +151,18 @@ pub(super) fn menu(menu: &Menu) -> String {
     let mut out = format!("set default=0\nset timeout={seconds}\nmenuentry 'Boot from the own disk' {{\n");
     out.push_str(&own_disk(menu.firmware));
     out.push_str("}\n");
-    for entry in &menu.entries {
+    items(&mut out, menu, None);
+    out
+}
+
+/// The profiles and menus that stand in one menu. Menus within each other are no deeper than the inventory's.
+fn items(out: &mut String, menu: &Menu, group: Option<usize>) {
+    for (place, one) in menu.groups_in(group) {
+        let _ = writeln!(out, "submenu {} {{", quoted(&console(&one.title)));
+        items(out, menu, Some(place));
+        out.push_str("}\n");
+    }
+    for (_, entry) in menu.entries_in(group) {
         let title = console(&format!("Install {} (this machine is not armed)", entry.title));
         let command = console(&how_to_arm(entry.profile.as_str(), "MAC"));
         let _ = writeln!(out, "menuentry {} {{", quoted(&title));
@@ -163,5 +174,4 @@ pub(super) fn menu(menu: &Menu) -> String {
         out.push_str("  echo \"This machine: $net_default_mac. Then press Enter here.\"\n  read answer\n");
         out.push_str("  configfile \"$config_file\"\n}\n");
     }
-    out
 }

@@ -118,18 +118,32 @@ pub(super) fn local(firmware: Option<Firmware>, because: &str) -> String {
     )
 }
 
+/// The menus and profiles that stand in one menu.
+fn items(out: &mut String, menu: &Menu, group: Option<usize>) {
+    for (place, one) in menu.groups_in(group) {
+        let _ = writeln!(out, "item menu_{place} {} >", text(&one.title));
+    }
+    for (place, entry) in menu.entries_in(group) {
+        let _ = writeln!(out, "item profile_{place} Install {}", text(&entry.title));
+    }
+}
+
 /// A menu whose choices only tell how to arm; the script is then asked for again, and answers by what is armed.
 pub(super) fn menu(menu: &Menu) -> String {
     let mut out = String::from("#!ipxe\n:start\nmenu Cordwainer: this machine is not armed, so nothing is installed\n");
     out.push_str("item own_disk Boot from the own disk\n");
-    for (index, entry) in menu.entries.iter().enumerate() {
-        let _ = writeln!(out, "item profile_{index} Install {}", text(&entry.title));
-    }
+    items(&mut out, menu, None);
     let _ = writeln!(
         out,
         "choose --default own_disk --timeout {} chosen || goto own_disk\ngoto ${{chosen}}",
         menu.timeout_ms
     );
+    for (place, group) in menu.groups.iter().enumerate() {
+        let back = group.parent.map_or_else(|| "start".to_owned(), |above| format!("menu_{above}"));
+        let _ = writeln!(out, ":menu_{place}\nmenu {}\nitem {back} Back", text(&group.title));
+        items(&mut out, menu, Some(place));
+        let _ = writeln!(out, "choose chosen || goto {back}\ngoto ${{chosen}}");
+    }
     for (index, entry) in menu.entries.iter().enumerate() {
         let profile = entry.profile.as_str();
         let _ = writeln!(

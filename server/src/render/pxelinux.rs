@@ -62,19 +62,31 @@ pub(super) fn menu(menu: &Menu) -> String {
     let tenths = menu.timeout_ms.div_ceil(100).clamp(1, 35_996);
     let mut out = String::from("SAY Cordwainer: this machine is not armed, so nothing is installed. Type one of:\n");
     out.push_str("SAY   own_disk   boot from the own disk (what happens after the timeout)\n");
+    out.push_str(&items(menu, None, 0));
+    let _ = writeln!(out, "DEFAULT own_disk\nPROMPT 1\nTIMEOUT {tenths}\nONERROR own_disk");
+    out.push_str(OWN_DISK);
     for entry in &menu.entries {
+        let _ = writeln!(out, "LABEL {}\n  CONFIG pxelinux.cfg/default", entry.profile);
+    }
+    out
+}
+
+/// What is said of the profiles of one menu, those of menus within it below their titles: any word may be typed at any time.
+fn items(menu: &Menu, group: Option<usize>, depth: usize) -> String {
+    let mut out = String::new();
+    let indent = " ".repeat(depth.saturating_mul(2));
+    for (place, one) in menu.groups_in(group) {
+        let _ = writeln!(out, "SAY {indent}{}", console(&format!(" {}:", one.title)));
+        out.push_str(&items(menu, Some(place), depth.saturating_add(1)));
+    }
+    for (_, entry) in menu.entries_in(group) {
         let line = format!(
             "  {}   {}, once armed: {}",
             entry.profile,
             entry.title,
             how_to_arm(entry.profile.as_str(), "MAC")
         );
-        let _ = writeln!(out, "SAY {}", console(&line));
-    }
-    let _ = writeln!(out, "DEFAULT own_disk\nPROMPT 1\nTIMEOUT {tenths}\nONERROR own_disk");
-    out.push_str(OWN_DISK);
-    for entry in &menu.entries {
-        let _ = writeln!(out, "LABEL {}\n  CONFIG pxelinux.cfg/default", entry.profile);
+        let _ = writeln!(out, "SAY {indent}{}", console(&line));
     }
     out
 }

@@ -4,10 +4,10 @@
 
 use crate::boot::{AnswerFile, World};
 use crate::inventory::network::{self, LinkKind, NetworkPlan};
-use crate::inventory::{Layer, Merged, Sourced};
+use crate::inventory::{self, Layer, Merged, Sourced};
 use crate::model::{Arch, Hostname, Name, Subnet};
 use serde_json::{Map, Value, json};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 
 /// One variable of a template.
@@ -84,6 +84,7 @@ pub fn variables(answer: &AnswerFile, world: &World) -> Vec<Variable> {
     settings(&mut set, answer, world);
     urls(&mut set, answer);
     meta(&mut set, &answer.resolved.autoinstall_meta);
+    repositories(&mut set, answer, world);
     derive(&mut set);
     let secret_values: Vec<Value> = ["root_password_hash", "answer_url", "report_url"]
         .iter()
@@ -379,34 +380,70 @@ fn meta(set: &mut Set, meta: &Merged) {
     }
 }
 
+/// The words of a list.
+fn words(set: &Set, name: &str) -> Vec<String> {
+    let items = set.0.get(name).and_then(Value::as_array);
+    items
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Repositories beside the tree: those of the profile's `repos`, then those of the variable `repos`, each `NAME=URL`, a URL alone, or the
+/// name of a repository. Ours is `extra_repos`; the stanzas are what Cobbler's templates print.
+fn repositories(set: &mut Set, answer: &AnswerFile, world: &World) {
+    let mut sources = inventory::sources(&world.inventory, &answer.resolved);
+    for word in words(set, "repos") {
+        let more = inventory::sources_of(&world.inventory, &answer.resolved, &word, sources.len());
+        sources.extend(more);
+    }
+    let mut stanza = String::new();
+    for source in &sources {
+        let quotable = |text: &str| !text.contains(|c: char| c == '"' || c.is_whitespace());
+        if quotable(&source.url) && quotable(&source.proxy) {
+            let _ = write!(stanza, "repo --name={} --{}={}", source.name, source.kind, source.url);
+            if !source.proxy.is_empty() {
+                let _ = write!(stanza, " --proxy={}", source.proxy);
+            }
+            stanza.push('\n');
+        }
+    }
+    let what = match &answer.resolved.system {
+        Some(system) => format!("system/{}", system.name),
+        None => format!("profile/{}", set.text("profile_name")),
+    };
+    if !sources.is_empty() {
+        let fetch = format!(
+            "curl -fsS \"{}/cblr/svc/op/yum/{what}\" -o /etc/yum.repos.d/cobbler-config.repo\n",
+            answer.base_url
+        );
+        set.put("yum_config_stanza", fetch);
+    }
+    set.put("yum_repo_stanza", stanza);
+    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    if words(set, "repos").is_empty() {
+        set.put("repos", names);
+    }
+    let data = sources.iter().map(|source| {
+        json!({"name": source.name, "mirror": source.url, "mirror_type": source.kind, "apt_dists": source.suite,
+            "apt_components": source.components, "priority": source.priority, "proxy": source.proxy})
+    });
+    set.put("repo_data", data.collect::<Vec<_>>());
+    let all = sources.iter().map(|source| {
+        json!({"name": source.name, "url": source.url, "kind": source.kind, "suite": source.suite,
+            "components": source.components, "proxy": source.proxy})
+    });
+    set.put("extra_repos", all.collect::<Vec<_>>());
+}
+
 /// What follows from the others, after `autoinstall_meta` had its say.
 fn derive(set: &mut Set) {
     let hash = set.text("root_password_hash").to_owned();
     set.put("default_password_crypted", hash);
     let disk = set.text("disk").trim_start_matches("/dev/").to_owned();
     set.put("disk", disk);
-    let words = |set: &Set, name: &str| -> Vec<String> {
-        let items = set.0.get(name).and_then(Value::as_array);
-        items
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
-    // `NAME=URL`, or a URL alone; other words are names of repositories that Cobbler kept.
-    let mut repos = Vec::new();
-    for (place, word) in words(set, "repos").into_iter().enumerate() {
-        let named = word.split_once('=').filter(|(name, _)| !name.contains("://"));
-        let (name, url) = named.map_or_else(
-            || (format!("repo{place}"), word.as_str()),
-            |(name, url)| (name.to_owned(), url),
-        );
-        if url.contains("://") && name.parse::<Name>().is_ok() {
-            repos.push(json!({"name": name, "url": url}));
-        }
-    }
-    set.put("extra_repos", repos);
     // `NAME`, or `NAME:GROUP:GROUP`.
     let accounts: Vec<Value> = words(set, "users")
         .iter()

@@ -7,7 +7,7 @@ use super::database::{self, Schema, sum};
 use super::folder::identity;
 use super::{Folder, StoreError, seen};
 use crate::inventory::{Claim, Inventory, Refused, Row, RowChange, claims};
-use crate::model::{Arm, Distro, Kind, Name, Profile, System};
+use crate::model::{Arm, Distro, Kind, Menu, Name, Profile, Repo, System};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeSet, HashSet};
@@ -156,7 +156,7 @@ impl InventoryDb {
         Ok(Committed { version, rows })
     }
 
-    /// The inventory as far as `systems` goes: every distro and profile, and of systems and armings those named. Its defaults are empty.
+    /// The inventory as far as `systems` goes: every object but systems, and of systems and armings those named. Its defaults are empty.
     ///
     /// # Errors
     /// When the file cannot be read, or one of these rows is damaged.
@@ -308,7 +308,7 @@ fn rows_since(
     Ok(Polled { rows, version })
 }
 
-/// Every distro and profile, and what is about `systems`.
+/// Every object but systems, and what is about `systems`.
 fn some(transaction: &Transaction<'_>, path: &Path, systems: &BTreeSet<Name>) -> Result<Inventory, StoreError> {
     let mut inventory = Inventory::default();
     let mut words = Words::default();
@@ -318,7 +318,7 @@ fn some(transaction: &Transaction<'_>, path: &Path, systems: &BTreeSet<Name>) ->
         Ok(())
     };
     let of_kind = "SELECT kind, name, body, sum FROM objects WHERE kind = ?1 AND body IS NOT NULL";
-    for kind in [Kind::Distro, Kind::Profile] {
+    for kind in [Kind::Distro, Kind::Profile, Kind::Repo, Kind::Menu] {
         each(transaction, path, of_kind, [kind.as_str()], &mut take)?;
     }
     let named = "SELECT kind, name, body, sum FROM objects WHERE kind = ?1 AND name = ?2 AND body IS NOT NULL";
@@ -422,6 +422,8 @@ fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Wor
                 .collect();
             Row::System(Arc::new(system))
         }
+        "repo" => Row::Repo(Arc::new(json::<Repo>(body)?)),
+        "menu" => Row::Menu(Arc::new(json::<Menu>(body)?)),
         ARM => Row::Arm(Arc::new(json::<Arm>(body)?)),
         _ => return Err("its kind is unknown".to_owned()),
     };
@@ -436,11 +438,8 @@ fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Wor
 fn gone(kind: &str, name: &str) -> Option<RowChange> {
     let name = name.parse().ok()?;
     match kind {
-        "distro" => Some(RowChange::Remove(Kind::Distro, name)),
-        "profile" => Some(RowChange::Remove(Kind::Profile, name)),
-        "system" => Some(RowChange::Remove(Kind::System, name)),
         ARM => Some(RowChange::Disarm(name)),
-        _ => None,
+        kind => Kind::of(kind).map(|kind| RowChange::Remove(kind, name)),
     }
 }
 
@@ -509,6 +508,8 @@ fn write(transaction: &Transaction<'_>, before: &Inventory, rows: &[RowChange], 
             RowChange::Put(Row::Distro(distro)) => put("distro", name, Some(text(&**distro)?))?,
             RowChange::Put(Row::Profile(profile)) => put("profile", name, Some(text(&**profile)?))?,
             RowChange::Put(Row::System(system)) => put("system", name, Some(text(&**system)?))?,
+            RowChange::Put(Row::Repo(repo)) => put("repo", name, Some(text(&**repo)?))?,
+            RowChange::Put(Row::Menu(menu)) => put("menu", name, Some(text(&**menu)?))?,
             RowChange::Put(Row::Arm(arm)) => put(ARM, name, Some(text(&**arm)?))?,
             RowChange::Disarm(_) => put(ARM, name, None)?,
             RowChange::Remove(kind, _) => {

@@ -13,18 +13,15 @@ use std::collections::BTreeMap;
 pub(super) enum What {
     /// A kind that we have.
     Kind(Kind),
-    /// One that we do not have, of which there are none: repo, image, mgmtclass, package, file, menu.
+    /// One that we do not have, of which there are none: image, mgmtclass, package, file.
     Other,
 }
 
 impl What {
     pub(super) fn of(word: &str) -> Option<Self> {
         Some(match word {
-            "distro" => Self::Kind(Kind::Distro),
-            "profile" => Self::Kind(Kind::Profile),
-            "system" => Self::Kind(Kind::System),
-            "repo" | "image" | "mgmtclass" | "package" | "file" | "menu" => Self::Other,
-            _ => return None,
+            "image" | "mgmtclass" | "package" | "file" => Self::Other,
+            word => Self::Kind(Kind::of(word)?),
         })
     }
 }
@@ -154,7 +151,15 @@ fn place(inventory: &Inventory, row: &Row) -> (String, i64) {
             Parent::Distro(_) => (String::new(), 1),
         },
         Row::System(system) => (String::new(), depth_of(&system.profile).saturating_add(1)),
-        Row::Distro(_) | Row::Arm(_) => (String::new(), 0),
+        Row::Menu(menu) => {
+            let (mut depth, mut at) = (0_i64, menu.parent.as_ref());
+            while let Some(above) = at.filter(|_| depth < 64) {
+                depth = depth.saturating_add(1);
+                at = inventory.menu(above.as_str()).and_then(|above| above.parent.as_ref());
+            }
+            (menu.parent.as_ref().map(ToString::to_string).unwrap_or_default(), depth)
+        }
+        Row::Distro(_) | Row::Repo(_) | Row::Arm(_) => (String::new(), 0),
     }
 }
 
@@ -223,7 +228,18 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
             all.insert("interfaces".to_owned(), members(interfaces));
             all.insert("netboot_enabled".to_owned(), Value::Bool(armed));
         }
-        Row::Profile(_) | Row::Arm(_) => {}
+        Row::Repo(_) => {
+            for field in ["arch", "breed"] {
+                if all.get(field).and_then(Value::text) == Some("") {
+                    all.insert(field.to_owned(), "none".into());
+                }
+            }
+            all.insert(
+                "priority".to_owned(),
+                of_form(Form::Number, &number_or_99(&all, "priority")),
+            );
+        }
+        Row::Profile(_) | Row::Menu(_) | Row::Arm(_) => {}
     }
     all.retain(|name, _| !OURS.contains(&name.as_str()));
     for (old, new) in [("kickstart", "autoinstall"), ("ks_meta", "autoinstall_meta")] {
@@ -234,14 +250,28 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
     all
 }
 
+/// A number as text; Cobbler's priority of a repository is 99 until it is said.
+fn number_or_99(all: &BTreeMap<String, Value>, field: &str) -> String {
+    match all.get(field).and_then(Value::text) {
+        None | Some("") => "99".to_owned(),
+        Some(text) => text.to_owned(),
+    }
+}
+
 fn children(inventory: &Inventory, row: &Row) -> Vec<Value> {
-    let Row::Profile(of) = row else {
-        return Vec::new();
-    };
-    let below = inventory
-        .profiles()
-        .filter(|profile| matches!(&profile.parent, Parent::Profile(parent) if *parent == of.name));
-    below.map(|profile| profile.name.as_str().into()).collect()
+    match row {
+        Row::Profile(of) => inventory
+            .profiles()
+            .filter(|profile| matches!(&profile.parent, Parent::Profile(parent) if *parent == of.name))
+            .map(|profile| profile.name.as_str().into())
+            .collect(),
+        Row::Menu(of) => inventory
+            .menus()
+            .filter(|menu| menu.parent.as_ref() == Some(&of.name))
+            .map(|menu| menu.name.as_str().into())
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// What anyone may see of an object: koan lists by name, finds its own machine by MAC and address, and cobbler-register its profile.
@@ -276,6 +306,8 @@ pub(super) fn public(row: &Row) -> BTreeMap<String, Value> {
                 ("interfaces", members(interfaces)),
             ]
         }
+        // Where packages are is for who logs in: a mirror's URL may hold a password.
+        Row::Repo(_) | Row::Menu(_) => vec![name],
         Row::Arm(_) => Vec::new(),
     };
     fields

@@ -4,7 +4,7 @@
 //! Pure. koan's own ways are behind each form here: a text where a struct would be nearer, nothing instead of an empty text.
 
 use super::fault::Fault;
-use super::item::What;
+use super::item::{What, public};
 use super::methods::{Asked, nothing};
 use super::value::{Value, members};
 use crate::boot::{KoanStart, koan_start, paths, recognise};
@@ -29,6 +29,7 @@ pub(super) fn rendered(asked: &Asked<'_>) -> Result<Value, Fault> {
             .ok()
             .map(|found| profile(asked, &found)),
         What::Kind(Kind::Distro) => inventory.distro(name).map(|found| of_distro(asked, found)),
+        What::Kind(kind @ (Kind::Repo | Kind::Menu)) => inventory.row(kind, name).map(|row| public(&row)),
         What::Other => None,
     };
     Ok(fields.map_or_else(nothing, Value::Struct))

@@ -53,7 +53,7 @@ fn kind(asked: &Asked<'_>) -> Result<(Kind, usize), Fault> {
     match asked.what()? {
         (What::Kind(kind), at) => Ok((kind, at)),
         (What::Other, _) => Err(Fault::cx(
-            "objects of this kind are not kept here; there are distros, profiles and systems",
+            "objects of this kind are not kept here; there are distros, profiles, systems, repos and menus",
         )),
     }
 }
@@ -182,7 +182,7 @@ fn assign(asked: &Asked<'_>, draft: &mut Draft, attribute: &str, value: &Value) 
             return Ok(true);
         }
         // A system and a distro have no other parent.
-        ("parent", Kind::System | Kind::Distro) => return Ok(!value.is_true()),
+        ("parent", Kind::System | Kind::Distro | Kind::Repo) => return Ok(!value.is_true()),
         _ => {}
     }
     let Some(doc) = doc(kind, attribute, false) else {

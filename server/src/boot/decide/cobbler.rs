@@ -287,7 +287,7 @@ fn list(deciding: &mut Deciding<'_>, what: &str) -> Answer {
     Answer::Text(names)
 }
 
-/// One section for each URL in `repos`.
+/// One section for each repository in `repos`.
 fn yum(deciding: &mut Deciding<'_>, system: bool, name: &str) -> Answer {
     let inventory = &deciding.world.inventory;
     let resolved = if system {
@@ -298,12 +298,30 @@ fn yum(deciding: &mut Deciding<'_>, system: bool, name: &str) -> Answer {
     let Ok(resolved) = resolved else {
         return deciding.not_found("no such object", "there is nothing of that name");
     };
-    let urls = inventory::resolved_extra(&resolved, "repos").unwrap_or_default();
     let mut text = String::new();
-    for (number, url) in urls.split([' ', ',']).filter(|url| url.contains("://")).enumerate() {
-        text.push_str(&format!(
-            "[repo{number}]\nname=repo{number}\nbaseurl={url}\nenabled=1\ngpgcheck=1\n\n"
-        ));
+    for source in inventory::sources(inventory, &resolved) {
+        // Anyone may ask for this.
+        if inventory::has_login(&source.url) || inventory::has_login(&source.proxy) {
+            continue;
+        }
+        let name = &source.name;
+        let mut lines = vec![
+            ("name".to_owned(), name.clone()),
+            (source.kind.to_owned(), source.url.clone()),
+            ("enabled".to_owned(), "1".to_owned()),
+            ("gpgcheck".to_owned(), "1".to_owned()),
+        ];
+        lines.extend(source.priority.map(|number| ("priority".to_owned(), number.to_string())));
+        lines.extend((!source.proxy.is_empty()).then(|| ("proxy".to_owned(), source.proxy.clone())));
+        for (key, value) in &source.options {
+            lines.retain(|(known, _)| known != key);
+            lines.push((key.clone(), value.clone()));
+        }
+        text.push_str(&format!("[{name}]\n"));
+        for (key, value) in lines {
+            text.push_str(&format!("{key}={value}\n"));
+        }
+        text.push('\n');
     }
     deciding.trace.held("repositories", "of the installed system");
     Answer::Text(text)

@@ -3,12 +3,13 @@
 use super::Deciding;
 use crate::boot::installer_network::Wanted;
 use crate::boot::preview::{missing_file, whole_file};
-use crate::boot::{Answer, Dialect, Effect, LANGUAGES, Launch, Menu, MenuEntry, Script, When, paths};
+use crate::boot::{Answer, Dialect, Effect, LANGUAGES, Launch, Menu, MenuEntry, MenuGroup, Script, When, paths};
 use crate::config::Unknown;
 use crate::install::{self, Act, Arm, Input, State, Token, TokenKind};
 use crate::inventory::network::NetworkPlan;
-use crate::inventory::{self, Entry, Layer, Resolved};
-use crate::model::{Mac, System};
+use crate::inventory::{self, Entry, Inventory, Layer, Resolved};
+use crate::model::{Mac, Name, System};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -117,7 +118,7 @@ fn unknown_machine(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
         .mac
         .map_or_else(|| "a machine without a name".to_owned(), |mac| mac.to_string());
     if deciding.world.config.unknown == Unknown::Menu {
-        let entries = menu_entries(deciding);
+        let (entries, groups) = menu_entries(deciding);
         deciding.trace.held(
             "unknown machine",
             format!("no system has {who}; [server] unknown = \"menu\""),
@@ -126,28 +127,63 @@ fn unknown_machine(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
             dialect,
             firmware: deciding.facts.firmware,
             entries,
+            groups,
             timeout_ms: MENU_TIMEOUT,
         })));
     }
     local(deciding, dialect, "unknown machine", format!("no system has {who}"))
 }
 
-fn menu_entries(deciding: &Deciding<'_>) -> Vec<MenuEntry> {
+fn menu_entries(deciding: &Deciding<'_>) -> (Vec<MenuEntry>, Vec<MenuGroup>) {
+    let inventory = &deciding.world.inventory;
     let first = deciding.world.config.menu_default.as_ref();
-    let mut entries: Vec<MenuEntry> = deciding
-        .world
-        .inventory
+    let mut profiles: Vec<_> = inventory
         .profiles()
-        .filter_map(|profile| {
-            let resolved = inventory::resolve_profile(&deciding.world.inventory, profile.name.as_str()).ok()?;
-            resolved.enable_menu.then(|| MenuEntry {
-                title: profile.name.to_string(),
-                profile: profile.name.clone(),
-            })
+        .filter(|profile| {
+            let resolved = inventory::resolve_profile(inventory, profile.name.as_str());
+            resolved.is_ok_and(|resolved| resolved.enable_menu)
         })
         .collect();
-    entries.sort_by_key(|entry| (Some(&entry.profile) != first, entry.profile.clone()));
-    entries
+    profiles.sort_by_key(|profile| (Some(&profile.name) != first, &profile.name));
+    let mut groups = Vec::new();
+    let mut places = BTreeMap::new();
+    let entries = profiles.into_iter().map(|profile| {
+        let said = |field: &str| profile.extra.get(field).filter(|text| !text.is_empty());
+        // The one that stands first is to be seen at once, whatever menu it is in.
+        let menu = said("menu").filter(|_| Some(&profile.name) != first);
+        MenuEntry {
+            title: said("display_name").map_or_else(|| profile.name.to_string(), Clone::clone),
+            profile: profile.name.clone(),
+            group: menu.and_then(|menu| group(inventory, menu, &mut groups, &mut places, 0)),
+        }
+    });
+    (entries.collect(), groups)
+}
+
+/// The place of a menu among the groups; it and those that it stands in are added where they are not there yet. A circle cannot be
+/// stored; 16 menus within each other end one all the same.
+fn group(
+    inventory: &Inventory,
+    name: &str,
+    groups: &mut Vec<MenuGroup>,
+    places: &mut BTreeMap<Name, usize>,
+    depth: usize,
+) -> Option<usize> {
+    let menu = inventory.menu(name).filter(|_| depth < 16)?;
+    if let Some(place) = places.get(&menu.name) {
+        return Some(*place);
+    }
+    let above = menu.parent.as_ref();
+    let parent = above.and_then(|above| group(inventory, above.as_str(), groups, places, depth.saturating_add(1)));
+    let title = if menu.display_name.is_empty() {
+        menu.name.to_string()
+    } else {
+        menu.display_name.clone()
+    };
+    let place = groups.len();
+    groups.push(MenuGroup { title, parent });
+    places.insert(menu.name.clone(), place);
+    Some(place)
 }
 
 fn local(deciding: &mut Deciding<'_>, dialect: Dialect, rule: &str, why: impl Into<String>) -> Answer {
