@@ -4,6 +4,7 @@
 
 mod guests;
 mod heartbeat;
+mod hooks;
 mod inventory_watch;
 mod snapshots;
 mod state;
@@ -286,6 +287,16 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     parts.spawn(part(
         "watchdog",
         never_fails(watchdog(state.clone(), clock, stopped.clone())),
+    ));
+
+    parts.spawn(part(
+        "hooks",
+        never_fails(hooks::run(
+            config.overrides.clone(),
+            sink.follow(),
+            worlds.clone(),
+            stopped.clone(),
+        )),
     ));
 
     events.emit(now(clock, What::Started { what }));

@@ -174,3 +174,8 @@ fn what_is_refused_says_why_and_changes_nothing() {
 fn objects_are_copied_renamed_found_and_removed() {
     play(&prepared(""), "objects.transcript");
 }
+
+#[test]
+fn repos_menus_and_all_kinds_at_once() {
+    play(&prepared(""), "beside.transcript");
+}

@@ -1,5 +1,6 @@
 //! Cobbler's faces as Cobbler's users meet them: koan, Ansible's modules, Terraform's provider, cobbler-register, and those who mean no good.
 
+mod beside;
 mod koan;
 mod migrate;
 mod refused;
@@ -59,12 +60,17 @@ pub struct Server {
 impl Server {
     /// Starts it with this in its `[cobbler]` section.
     pub fn new(cobbler: &str) -> Self {
+        Self::with(cobbler, "")
+    }
+
+    /// Starts it with this in its `[cobbler]` section, and these sections beside.
+    pub fn with(cobbler: &str, more: &str) -> Self {
         let session = Session::new();
         session.write(
             "session.toml",
             &format!(
                 "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\n\
-                 binding = \"token-only\"\n[http]\nport = 0\n[tftp]\nport = 0\n[cobbler]\n{cobbler}\n\
+                 binding = \"token-only\"\n[http]\nport = 0\n[tftp]\nport = 0\n[cobbler]\n{cobbler}\n{more}\
                  [defaults]\nssh_authorized_keys = [\"{KEY}\"]\n"
             ),
         );

@@ -204,12 +204,18 @@ pub struct MenuGroup {
 impl Menu {
     /// The menus that stand in this one, with their places.
     pub fn groups_in(&self, group: Option<usize>) -> impl Iterator<Item = (usize, &MenuGroup)> {
-        self.groups.iter().enumerate().filter(move |(_, one)| one.parent == group)
+        self.groups
+            .iter()
+            .enumerate()
+            .filter(move |(_, one)| one.parent == group)
     }
 
     /// The entries that stand in this menu, with their places.
     pub fn entries_in(&self, group: Option<usize>) -> impl Iterator<Item = (usize, &MenuEntry)> {
-        self.entries.iter().enumerate().filter(move |(_, one)| one.group == group)
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(move |(_, one)| one.group == group)
     }
 }
 

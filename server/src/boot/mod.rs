@@ -11,7 +11,9 @@ mod preview;
 pub mod quirks;
 mod trace;
 
-pub use answer::{Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, MenuGroup, Script, When};
+pub use answer::{
+    Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, MenuGroup, Script, When,
+};
 pub use decide::{KoanStart, decide, koan_start, still_stands};
 pub use facts::{Ask, CobblerAsk, Facts, FoundBy, Ipxe, Request, recognise};
 pub use installer_network::LANGUAGES;

@@ -119,6 +119,17 @@ pub enum Command {
     /// Guests of libvirt: created, installed, started from their disks
     #[command(subcommand)]
     Guest(guest::GuestCommand),
+    /// Print the names of all objects, by kind
+    List,
+    /// Print the fields of all objects as they were set, by kind
+    Report(MaybeNamed),
+    /// Print kind and name of the objects that are called so, or whose fields match; * and ? are wild
+    Find(FindAll),
+    /// Look whether everything that is stored can be served, and that the daemon serves it; there is nothing to write
+    Sync(Sync),
+    /// Cobbler's settings, as far as they mean something here
+    #[command(subcommand)]
+    Setting(SettingCommand),
     /// Answer-file templates and snippets
     #[command(subcommand)]
     Template(TemplateCommand),
@@ -271,6 +282,14 @@ pub enum SystemCommand {
     Arm(Arm),
     /// Withdraw the arming: it boots from its disk
     Disarm(Named),
+    /// Switch the guest on that the system is
+    Poweron(Named),
+    /// Cut the power of the guest that the system is
+    Poweroff(Named),
+    /// Cut the power of the guest that the system is, and switch it on
+    Reboot(Named),
+    /// Print whether the guest that the system is runs: on or off
+    Powerstatus(Named),
 }
 
 /// `add`.
@@ -372,6 +391,54 @@ pub struct Arm {
     /// Arm a machine again whose installation ended, failed or is held
     #[arg(long)]
     pub again: bool,
+}
+
+/// `find`.
+#[derive(Debug, Clone, Args)]
+pub struct FindAll {
+    /// Name to look for; * and ? are wild
+    #[arg(value_name = "GLOB", conflicts_with = "name")]
+    pub place: Option<String>,
+    /// The same as an option
+    #[arg(long, value_name = "GLOB")]
+    pub name: Option<String>,
+    /// A field's value to look for, in objects that have this field; may be given again, and all must fit
+    #[arg(long = "field", value_name = "FIELD=GLOB")]
+    pub fields: Vec<String>,
+}
+
+/// `sync`.
+#[derive(Debug, Clone, Args)]
+pub struct Sync {
+    /// Taken for Cobbler's users: no other DHCP server's configuration is written here
+    #[arg(long)]
+    pub dhcp: bool,
+    /// Taken for Cobbler's users: no DNS server's configuration is written here
+    #[arg(long)]
+    pub dns: bool,
+    /// Look at these systems only
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub systems: Vec<String>,
+}
+
+/// `setting`.
+#[derive(Debug, Subcommand)]
+pub enum SettingCommand {
+    /// Print them
+    Report(MaybeNamed),
+    /// Say where it is changed: the configuration file is never written to
+    Edit(SettingEdit),
+}
+
+/// `setting edit`.
+#[derive(Debug, Clone, Args)]
+pub struct SettingEdit {
+    /// Which.
+    #[command(flatten)]
+    pub name: Named,
+    /// Its value
+    #[arg(long, value_name = "VALUE")]
+    pub value: Option<String>,
 }
 
 /// `template`.

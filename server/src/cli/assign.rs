@@ -55,7 +55,9 @@ fn placeholder(name: &str) -> &'static str {
         "name_servers" | "koan_hosts" => "ADDRESS ...",
         "repos" => "NAME|URL ...",
         "mirror" => "URL",
-        "netboot_enabled" | "static" | "enable_menu" | "virt_auto_boot" | "virt_pxe_boot" | "anonymous_autoinstall" => "YES|NO",
+        "netboot_enabled" | "static" | "enable_menu" | "virt_auto_boot" | "virt_pxe_boot" | "anonymous_autoinstall" => {
+            "YES|NO"
+        }
         "virt_ram" => "MIB",
         "virt_cpus" => "N",
         "virt_file_size" => "GIB ...",

@@ -8,7 +8,7 @@ use super::{host, link, preview};
 use crate::boot::World;
 use crate::config::{Config, DhcpListen, DhcpMode};
 use crate::dhcp::{Link, links, probe};
-use crate::inventory::{is_anonymous, resolve_profile, resolve_system};
+use crate::inventory::{is_anonymous, repo_problems, resolve_profile, resolve_system};
 use crate::model::Binding;
 use crate::{render, store};
 use serde_json::json;
@@ -120,6 +120,7 @@ fn served(world: &World, found: &mut Findings) {
     found.check(distros(world));
     found.check(chains(world));
     found.check(templates(world));
+    found.check(repo_problems(&world.inventory));
     found.notes.extend(koan(world));
 }
 

@@ -20,13 +20,17 @@ mod link;
 pub mod man;
 mod migrate;
 mod object;
+mod overview;
+mod power;
 mod preview;
 pub mod print;
 mod serve;
 mod service;
+mod setting;
 pub mod settings;
 mod signature;
 mod status;
+mod sync;
 mod template;
 mod trace;
 mod user;
@@ -34,8 +38,8 @@ mod validate;
 mod wild;
 
 use args::{
-    BootCommand, Cli, Command, ConfigCommand, MigrateCommand, ProfileCommand, SignatureCommand, StateCommand,
-    SystemCommand,
+    BootCommand, Cli, Command, ConfigCommand, MigrateCommand, ProfileCommand, SettingCommand, SignatureCommand,
+    StateCommand, SystemCommand,
 };
 
 use crate::model::Kind;
@@ -101,8 +105,18 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         }
         Command::System(SystemCommand::Arm(options)) => arm::arm(&options, desk),
         Command::System(SystemCommand::Disarm(name)) => arm::disarm(name.get(), desk),
+        Command::System(SystemCommand::Poweron(name)) => power::run(power::Power::On, name.get(), desk),
+        Command::System(SystemCommand::Poweroff(name)) => power::run(power::Power::Off, name.get(), desk),
+        Command::System(SystemCommand::Reboot(name)) => power::run(power::Power::Cycle, name.get(), desk),
+        Command::System(SystemCommand::Powerstatus(name)) => power::run(power::Power::Status, name.get(), desk),
         Command::Repo(command) => object::run(command, desk),
         Command::Menu(command) => object::run(command, desk),
+        Command::List => overview::list(desk),
+        Command::Report(which) => overview::report(which.get(), desk),
+        Command::Find(options) => overview::find(&options, desk),
+        Command::Sync(options) => sync::run(&options, desk),
+        Command::Setting(SettingCommand::Report(which)) => setting::report(which.get(), desk),
+        Command::Setting(SettingCommand::Edit(options)) => setting::edit(&options),
         Command::Guest(command) => guest::run(command, desk),
         Command::Template(command) => template::run(&command, desk),
         Command::ValidateAutoinstalls => validate::run(desk),

@@ -158,7 +158,7 @@ fn list(kind: Kind, desk: &Desk) -> Result<Ended, Failure> {
 }
 
 /// The rows that a report is about: the one named, or all.
-fn rows(kind: Kind, which: Option<&str>, inventory: &Inventory) -> Result<Vec<Row>, Failure> {
+pub(super) fn rows(kind: Kind, which: Option<&str>, inventory: &Inventory) -> Result<Vec<Row>, Failure> {
     match which {
         Some(name) => {
             let row = inventory
@@ -201,7 +201,7 @@ fn netboot_enabled(name: &str, inventory: &Inventory, desk: &Desk) -> bool {
     .is_open()
 }
 
-fn as_text(row: &Row, inventory: &Inventory, desk: &Desk) -> String {
+pub(super) fn as_text(row: &Row, inventory: &Inventory, desk: &Desk) -> String {
     let values = field_values(row);
     let width = values
         .iter()
@@ -246,7 +246,7 @@ fn shown(value: &Shown) -> Value {
     }
 }
 
-fn as_json(row: &Row, inventory: &Inventory, desk: &Desk) -> Value {
+pub(super) fn as_json(row: &Row, inventory: &Inventory, desk: &Desk) -> Value {
     let mut object = Map::new();
     let mut interfaces: Map<String, Value> = Map::new();
     for value in field_values(row) {

@@ -6,11 +6,13 @@
 mod dump;
 mod keys;
 mod read;
+mod settings;
 pub mod wire;
 
 pub use dump::dump;
 pub use keys::{KEYS, KeyDoc, Section};
 pub use read::nearest;
+pub use settings::{SETTINGS, Setting, settings};
 pub use wire::{ConfigError, Problem};
 
 use crate::model::{Binding, Defaults, Name, Span, Subnet};

@@ -106,10 +106,7 @@ fn in_order(all: &[Foreign]) -> Vec<&Foreign> {
         .collect();
     let depth = |one: &Foreign| {
         let (mut depth, mut at) = (0_usize, text(one, "parent"));
-        while let Some(above) = parents
-            .get(&(one.kind.as_str(), at))
-            .filter(|_| depth < parents.len())
-        {
+        while let Some(above) = parents.get(&(one.kind.as_str(), at)).filter(|_| depth < parents.len()) {
             (depth, at) = (depth.saturating_add(1), above.clone());
         }
         depth

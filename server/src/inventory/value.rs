@@ -393,7 +393,10 @@ pub(super) fn repo_arch(text: &str) -> Result<(), String> {
     match text {
         "" | "none" | "i386" | "x86_64" | "ia64" | "ppc" | "ppc64" | "ppc64le" | "ppc64el" | "s390" | "s390x"
         | "arm" | "armhfp" | "aarch64" | "noarch" | "src" => Ok(()),
-        _ => Err(format!("`{}` is no processor of a repository; write it like x86_64", cut(text))),
+        _ => Err(format!(
+            "`{}` is no processor of a repository; write it like x86_64",
+            cut(text)
+        )),
     }
 }
 
@@ -402,7 +405,10 @@ pub(super) fn apt_words(text: &str) -> Result<(), String> {
     for one in words(text, separates_items).map_err(|error| error.to_string())? {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._/+-:~".contains(c);
         if !one.chars().all(plain) && text != Inherit::<()>::MARK {
-            return Err(format!("`{}` is no suite or component; write it like bookworm", cut(&one)));
+            return Err(format!(
+                "`{}` is no suite or component; write it like bookworm",
+                cut(&one)
+            ));
         }
     }
     Ok(())

@@ -139,7 +139,9 @@ pub(super) fn menu(menu: &Menu) -> String {
         menu.timeout_ms
     );
     for (place, group) in menu.groups.iter().enumerate() {
-        let back = group.parent.map_or_else(|| "start".to_owned(), |above| format!("menu_{above}"));
+        let back = group
+            .parent
+            .map_or_else(|| "start".to_owned(), |above| format!("menu_{above}"));
         let _ = writeln!(out, ":menu_{place}\nmenu {}\nitem {back} Back", text(&group.title));
         items(&mut out, menu, Some(place));
         let _ = writeln!(out, "choose chosen || goto {back}\ngoto ${{chosen}}");

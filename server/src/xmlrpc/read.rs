@@ -8,8 +8,9 @@ use super::item::{self, What};
 use super::methods::{Asked, nothing};
 use super::value::{Value, members};
 use crate::boot::preview;
+use crate::config::{Setting, settings as settings_of};
 use crate::install::{self, Installation, Stage, State};
-use crate::inventory::{Resolved, Row, resolve_profile, resolve_system};
+use crate::inventory::{Resolved, Row, repo_problems, resolve_profile, resolve_system};
 use crate::model::{Kind, Mac};
 use crate::render;
 use std::collections::BTreeMap;
@@ -375,18 +376,15 @@ pub(super) fn template_in_use(asked: &Asked<'_>) -> Result<Value, Fault> {
 /// What clients ask of Cobbler's settings; nothing of the file, and no password.
 pub(super) fn settings(asked: &Asked<'_>) -> Result<Value, Fault> {
     let config = &asked.world.config;
-    let server = config.address.unwrap_or(asked.caller.local).to_string();
-    Ok(members([
-        ("server", Value::Text(server.clone())),
-        ("next_server_v4", Value::Text(server)),
-        ("http_port", Value::Int(config.http_port.into())),
-        ("pxe_just_once", Value::Bool(true)),
-        ("register_new_installs", Value::Bool(config.cobbler.register)),
-        ("allow_dynamic_settings", Value::Bool(false)),
-        ("manage_dhcp", Value::Bool(false)),
-        ("default_virt_type", "kvm".into()),
-        ("default_virt_bridge", "virbr0".into()),
-    ]))
+    let all = settings_of(config, asked.caller.local);
+    Ok(members(all.into_iter().map(|(name, value)| {
+        let value = match value {
+            Setting::Text(text) => Value::Text(text),
+            Setting::Number(number) => Value::Int(number),
+            Setting::Flag(flag) => Value::Bool(flag),
+        };
+        (name, value)
+    })))
 }
 
 pub(super) fn breeds(asked: &Asked<'_>) -> Result<Value, Fault> {
@@ -480,6 +478,7 @@ pub(super) fn check(asked: &Asked<'_>) -> Result<Value, Fault> {
             "no default root password hash or SSH key: machines installed now could not be logged into".to_owned(),
         );
     }
+    all.extend(repo_problems(&world.inventory));
     Ok(all.into_iter().collect())
 }
 

@@ -273,14 +273,9 @@ fn trigger(deciding: &mut Deciding<'_>, mode: &str, system: Option<&str>, token:
 
 fn list(deciding: &mut Deciding<'_>, what: &str) -> Answer {
     let inventory = &deciding.world.inventory;
-    let kind = match what {
-        "systems" => crate::model::Kind::System,
-        "profiles" => crate::model::Kind::Profile,
-        "distros" => crate::model::Kind::Distro,
-        _ => {
-            deciding.trace.held("list", "there are none of these");
-            return Answer::Text(String::new());
-        }
+    let Some(kind) = what.strip_suffix('s').and_then(crate::model::Kind::of) else {
+        deciding.trace.held("list", "there are none of these");
+        return Answer::Text(String::new());
     };
     let names: String = inventory.names(kind).map(|name| format!("{name}\n")).collect();
     deciding.trace.held("list", "names");
@@ -311,7 +306,11 @@ fn yum(deciding: &mut Deciding<'_>, system: bool, name: &str) -> Answer {
             ("enabled".to_owned(), "1".to_owned()),
             ("gpgcheck".to_owned(), "1".to_owned()),
         ];
-        lines.extend(source.priority.map(|number| ("priority".to_owned(), number.to_string())));
+        lines.extend(
+            source
+                .priority
+                .map(|number| ("priority".to_owned(), number.to_string())),
+        );
         lines.extend((!source.proxy.is_empty()).then(|| ("proxy".to_owned(), source.proxy.clone())));
         for (key, value) in &source.options {
             lines.retain(|(known, _)| known != key);

@@ -1,0 +1,214 @@
+//! Repositories and menus by XML-RPC, and what becomes of them: the answer files, the repository file and the boot menu hold them.
+
+use super::{Server, get};
+use cordwainer::xmlrpc::{Value, members};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+/// GETs a path; the whole answer.
+fn http(server: &Server, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What Ansible, Terraform's `cobbler_repo` and scripts do with a repository; each field that they set is read back.
+#[test]
+fn a_repository_is_made_and_reaches_the_machines_of_a_profile() {
+    let server = Server::new("");
+    let token = server.login("admin");
+    let call = |method: &str, arguments: &[Value]| {
+        let mut all = arguments.to_vec();
+        all.push(token.clone());
+        server
+            .call(method, &all)
+            .unwrap_or_else(|fault| panic!("{method}: {fault}"))
+    };
+    let make = |kind: &str, name: &str, fields: &[(&str, Value)]| {
+        let id = call(&format!("new_{kind}"), &[]);
+        call(&format!("modify_{kind}"), &[id.clone(), "name".into(), name.into()]);
+        for (field, value) in fields {
+            let done = call(&format!("modify_{kind}"), &[id.clone(), (*field).into(), value.clone()]);
+            assert_eq!(done, Value::Bool(true), "{field}");
+        }
+        call(&format!("save_{kind}"), &[id, "new".into()]);
+    };
+    let terraform = [
+        ("apt_components", ["main", "contrib"].into_iter().collect::<Value>()),
+        ("apt_dists", ["bookworm", "bookworm-updates"].into_iter().collect()),
+        ("arch", "x86_64".into()),
+        ("breed", "apt".into()),
+        ("comment", "made by terraform".into()),
+        ("createrepo_flags", members([("<<inherit>>", Value::Nil)])),
+        ("environment", members([("a", "b")].map(|(k, v)| (k, Value::from(v))))),
+        ("keep_updated", true.into()),
+        ("mirror", "http://mirror.example.org/debian".into()),
+        ("mirror_locally", true.into()),
+        ("owners", ["admin"].into_iter().collect()),
+        ("priority", 99_i64.into()),
+        ("proxy", "".into()),
+        ("rpm_list", Value::Array(Vec::new())),
+    ];
+    // Cobbler's createrepo flags are text, whatever a client makes of them.
+    let terraform: Vec<(&str, Value)> = terraform
+        .into_iter()
+        .map(|(field, value)| {
+            if field == "createrepo_flags" {
+                (field, "-c cache".into())
+            } else {
+                (field, value)
+            }
+        })
+        .collect();
+    make("repo", "site", &terraform);
+    let repo = call("get_repo", &["site".into()]);
+    for (field, value) in &terraform {
+        assert_eq!(get(&repo, field), value, "{field}");
+    }
+    for more in ["ctime", "mtime", "uid", "mirror_type", "yumopts"] {
+        get(&repo, more);
+    }
+    make(
+        "repo",
+        "epel",
+        &[
+            (
+                "mirror",
+                "http://mirror.example.org/metalink?repo=epel-9&arch=x86_64".into(),
+            ),
+            ("mirror_type", "metalink".into()),
+            ("breed", "yum".into()),
+            ("priority", 20_i64.into()),
+            ("yumopts", members([("gpgcheck", Value::from("0"))])),
+        ],
+    );
+    // Without a login only the names are told.
+    let Value::Array(open) = server.call("get_repos", &[]).unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        open,
+        [
+            members([("name", Value::from("epel"))]),
+            members([("name", Value::from("site"))])
+        ]
+    );
+    assert_eq!(
+        call("find_repo", &[members([("breed", Value::from("y*"))]), false.into()]),
+        ["epel"].into_iter().collect()
+    );
+    // What cannot be one is refused, and nothing of it kept.
+    let id = call("new_repo", &[]);
+    let refused = server.call(
+        "modify_repo",
+        &[
+            id,
+            "mirror".into(),
+            "http://me:word@mirror.example.org/".into(),
+            token.clone(),
+        ],
+    );
+    assert!(refused.unwrap_err().contains("given to anyone"));
+    for (profile, kind) in [("rocky9", "yum"), ("debian12", "apt")] {
+        let id = call("get_profile_handle", &[profile.into()]);
+        call(
+            "modify_profile",
+            &[id.clone(), "repos".into(), ["site", "epel"].into_iter().collect()],
+        );
+        call("save_profile", &[id]);
+        let answer = server
+            .session
+            .run(&["profile", "get-autoinstall", profile])
+            .succeeded()
+            .out;
+        let has = |text: &str| answer.contains(text);
+        let both = [
+            has(
+                "repo --name=\"epel\" --metalink=\"http://mirror.example.org/metalink?repo=epel-9&arch=x86_64\" --install",
+            ),
+            has("http://mirror.example.org/debian bookworm main contrib")
+                && has("http://mirror.example.org/debian bookworm-updates main contrib"),
+        ];
+        assert_eq!(both, [kind == "yum", kind == "apt"], "{answer}");
+    }
+    let file = http(&server, "/cblr/svc/op/yum/profile/rocky9");
+    assert!(
+        file.ends_with(
+            "[epel]\nname=epel\nmetalink=http://mirror.example.org/metalink?repo=epel-9&arch=x86_64\nenabled=1\npriority=20\ngpgcheck=0\n\n"
+        ),
+        "{file}"
+    );
+    assert!(http(&server, "/cblr/svc/op/list/what/repos").ends_with("\r\n\r\nepel\nsite\n"));
+    // Cobbler's own stanzas, for templates that were brought along.
+    let variables = call("get_blended_data", &["rocky9".into(), "".into()]);
+    assert_eq!(
+        get(&variables, "yum_repo_stanza").text().unwrap(),
+        "repo --name=epel --metalink=http://mirror.example.org/metalink?repo=epel-9&arch=x86_64\n"
+    );
+    // A repository that goes leaves the profiles, which stay.
+    call("remove_repo", &["epel".into()]);
+    assert_eq!(
+        get(&call("get_profile", &["rocky9".into()]), "repos"),
+        &["site"].into_iter().collect()
+    );
+    assert!(!http(&server, "/cblr/svc/op/yum/profile/rocky9").contains("epel"));
+}
+
+/// A stranger's menu, in each loader's language, while the configuration offers one.
+#[test]
+fn menus_group_what_a_stranger_may_choose() {
+    let server = Server::with("", "[boot]\nunknown = \"menu\"\n");
+    let run = |words: &[&str]| {
+        server.session.run(words).succeeded();
+    };
+    run(&["menu", "add", "linux", "--display-name", "Linux machines"]);
+    run(&[
+        "menu",
+        "add",
+        "el",
+        "--parent",
+        "linux",
+        "--display-name",
+        "Red Hat's family",
+    ]);
+    run(&["menu", "add", "empty"]);
+    run(&[
+        "profile",
+        "edit",
+        "rocky9",
+        "--menu",
+        "el",
+        "--display-name",
+        "Rocky Linux 9",
+    ]);
+    let script = http(&server, "/b/ipxe");
+    let body = script.split_once("\r\n\r\n").unwrap().1;
+    let places: Vec<usize> = [
+        "item own_disk ",
+        "item menu_0 Linux machines >",
+        "item profile_0 Install debian12",
+        ":menu_0\nmenu Linux machines\nitem start Back\nitem menu_1 Red Hat's family >\n",
+        ":menu_1\nmenu Red Hat's family\nitem menu_0 Back\nitem profile_1 Install Rocky Linux 9\n",
+        ":profile_1\n",
+    ]
+    .iter()
+    .map(|part| body.find(part).unwrap_or_else(|| panic!("no {part:?} in {body}")))
+    .collect();
+    assert!(places.is_sorted(), "{body}");
+    assert!(!body.contains("empty"), "{body}");
+    let grub = http(&server, "/grub/grub.cfg");
+    assert!(
+        grub.contains("submenu 'Linux machines' {\nsubmenu 'Red Hat'\\''s family' {\nmenuentry 'Install Rocky Linux 9"),
+        "{grub}"
+    );
+    // By XML-RPC they are as Cobbler has them.
+    let token = server.login("admin");
+    let menu = server.call("get_menu", &["el".into(), false.into(), token.clone()]);
+    let menu = menu.unwrap();
+    assert_eq!(get(&menu, "parent").text(), Some("linux"));
+    assert_eq!(get(&menu, "depth"), &Value::Int(1));
+    let above = server.call("get_menu", &["linux".into(), false.into(), token]).unwrap();
+    assert_eq!(get(&above, "children"), &["el"].into_iter().collect());
+}
