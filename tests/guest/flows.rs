@@ -6,7 +6,7 @@ use crate::lab::need;
 use crate::lab::netns::{Host, Net};
 use crate::lab::server::{ADDRESS_NET, Server};
 use cordwainer::guest::protocol::{Act, Reply, Request, Which};
-use cordwainer::guest::supervise::{self, Client, Options as Supervising};
+use cordwainer::guest::supervise::{self, Client, Options as Supervising, Supervisor};
 use cordwainer::guest::{Dhcp, Options, Spec, plan};
 use cordwainer::model::{Name, Timestamp, VirtWish};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ struct Site<'net> {
     server: Server<'net>,
     machine: Host,
     client: Client,
+    _supervisor: Supervisor,
     ahead: Arc<AtomicI64>,
     libvirt: Connect,
 }
@@ -47,9 +48,9 @@ impl<'net> Site<'net> {
             hosts: vec![CONNECT.to_owned()],
             root_only: false,
         };
-        // It ends with the process: its threads hold no more than the folder's sockets.
-        let _supervisor = supervise::start(options).unwrap();
+        let supervisor = supervise::start(options).unwrap();
         Self {
+            _supervisor: supervisor,
             machine: net.host("m1", Some("10.77.0.9/24")),
             client: Client::connect(&state).unwrap(),
             ahead,
@@ -245,7 +246,67 @@ fn every_turn_of_an_installation() {
     site.wait_for("flow6", "failed");
     assert!(!site.autostarts("flow6"));
 
+    reboots_and_no_reboot(&mut site);
     clashes(&mut site, &first);
+    nothing_is_heard(&mut site);
+}
+
+/// A distro that reboots twice, and one that goes over into its result without a reboot.
+fn reboots_and_no_reboot(site: &mut Site<'_>) {
+    let mac = "52:54:00:f1:00:08";
+    let mut spec = site.spec("flow8", mac);
+    spec.reboots_midway = true;
+    site.create(&spec).unwrap();
+    let done = site.boots(mac);
+    let report = done.strip_suffix("/done").unwrap();
+    site.fetch(&format!("{report}/partitioning"));
+    site.domain("flow8").shutdown().unwrap();
+    site.wait_for("flow8", "installing from disk");
+    assert!(site.runs("flow8") && !site.autostarts("flow8"));
+    // From the disk on, a reboot is no stop any more.
+    site.domain("flow8").reboot(0).unwrap();
+    site.pass(31);
+    assert_eq!(site.phase("flow8"), "installing from disk");
+    assert!(!site.autostarts("flow8"));
+    site.fetch(&done);
+    site.wait_for("flow8", "installed");
+    assert!(site.runs("flow8") && site.autostarts("flow8"));
+
+    // kexec: what runs is the installed system, in the domain that its installer was started in.
+    let mac = "52:54:00:f1:00:09";
+    let spec = site.spec("flow9", mac);
+    site.create(&spec).unwrap();
+    let done = site.boots(mac);
+    site.fetch(&done);
+    site.wait_for("flow9", "done, still running");
+    site.fetch(&done.replace("/done", "/booted"));
+    site.wait_for("flow9", "installed, not restarted yet");
+    assert!(site.runs("flow9") && site.autostarts("flow9"));
+    site.domain("flow9").shutdown().unwrap();
+    site.wait_for("flow9", "installed");
+    assert!(site.runs("flow9"));
+    let live = site.domain("flow9").xml_desc(0).unwrap();
+    assert!(live.contains("<on_reboot>restart</on_reboot>"), "{live}");
+}
+
+/// An installer that says nothing more; the daemon was restarted meanwhile, and the supervisor found it again.
+fn nothing_is_heard(site: &mut Site<'_>) {
+    let mac = "52:54:00:f1:00:0a";
+    let spec = site.spec("flow10", mac);
+    site.create(&spec).unwrap();
+    site.boots(mac);
+    site.server.stop();
+    site.server
+        .configure(&format!("[install]\ntimeout = \"5s\"\n{TRUSTING}"));
+    site.server.serve();
+    site.wait_for("flow10", "failed");
+    assert!(site.runs("flow10"), "somebody may still look at its console");
+    assert!(!site.autostarts("flow10"));
+    // Nobody starts it from its disk when it ends.
+    site.domain("flow10").shutdown().unwrap();
+    site.pass(31);
+    assert_eq!(site.phase("flow10"), "failed");
+    assert!(!site.runs("flow10"));
 }
 
 /// What stands in the way is found before anything is defined.

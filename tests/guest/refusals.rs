@@ -29,6 +29,7 @@ fn host() -> Host {
             bridge: Some("virbr0".to_owned()),
             address: Some("192.168.122.1".parse().unwrap()),
             dhcp: true,
+            isolated: false,
             active: true,
         }],
     }

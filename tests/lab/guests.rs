@@ -16,36 +16,39 @@ use super::vm::{PATIENCE, Place};
 const IPXE_ISO: Need = Need::File("/usr/lib/ipxe/ipxe.iso", "ipxe");
 
 /// Whether all is there that a guest needs.
-fn ready(test: &str) -> bool {
+pub(super) fn ready(test: &str) -> bool {
     need::all(test, &[need::MACHINES, need::DISTRO, &[LIBVIRTD, VIRSH, IPXE_ISO]])
 }
 
 /// A boot server, a hypervisor beside it, and the supervisor between them.
-struct Site<'net> {
-    server: Server<'net>,
-    libvirtd: Libvirtd<'net>,
+pub(super) struct Site<'net> {
+    pub(super) server: Server<'net>,
+    pub(super) libvirtd: Libvirtd<'net>,
     supervisor: Option<Child>,
     _place: Place,
 }
 
 impl<'net> Site<'net> {
     fn new(net: &'net Net) -> Self {
-        let place = Place::take();
-        let libvirtd = Libvirtd::start(net);
-        let server = Server::start(net, AUTHORITATIVE);
-        server.import_lab();
-        let mut site = Self {
-            server,
-            libvirtd,
-            supervisor: None,
-            _place: place,
-        };
+        let mut site = Self::unsupervised(net);
+        site.server.import_lab();
         site.supervise();
         site
     }
 
+    /// Nothing imported, and no supervisor.
+    pub(super) fn unsupervised(net: &'net Net) -> Self {
+        let place = Place::take();
+        Self {
+            libvirtd: Libvirtd::start(net),
+            server: Server::start(net, AUTHORITATIVE),
+            supervisor: None,
+            _place: place,
+        }
+    }
+
     /// Starts the supervisor (again).
-    fn supervise(&mut self) {
+    pub(super) fn supervise(&mut self) {
         let uri = self.libvirtd.uri();
         let mut command = self.server.command(&["guest", "supervise", "--connect", &uri, "-v"]);
         let mut supervisor = Child::start("cordwainer guest supervise", &mut command);
@@ -58,7 +61,7 @@ impl<'net> Site<'net> {
         drop(self.supervisor.take());
     }
 
-    fn create_command(&self, name: &str, more: &[&str]) -> Command {
+    pub(super) fn create_command(&self, name: &str, more: &[&str]) -> Command {
         let uri = self.libvirtd.uri();
         let mut arguments = vec!["guest", "create", name, "--connect", &uri, "--accel", "tcg"];
         arguments.extend(["--network", "bridge=br0", "--memory", "512"]);
@@ -66,7 +69,7 @@ impl<'net> Site<'net> {
         self.server.command(&arguments)
     }
 
-    fn create_output(&self, name: &str, more: &[&str]) -> Output {
+    pub(super) fn create_output(&self, name: &str, more: &[&str]) -> Output {
         self.create_command(name, more).output().unwrap()
     }
 
@@ -110,7 +113,7 @@ impl<'net> Site<'net> {
         });
     }
 
-    fn wait_for_state(&self, name: &str, wanted: &str) {
+    pub(super) fn wait_for_state(&self, name: &str, wanted: &str) {
         until(&format!("{name} is {wanted}"), || {
             self.libvirtd.state(name).as_deref() == Some(wanted)
         });
@@ -153,7 +156,7 @@ impl<'net> Site<'net> {
 ///
 /// # Panics
 /// When [`PATIENCE`] ends first.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -392,7 +395,7 @@ fn two_hypervisors_at_once_while_a_third_is_dead() {
     }
     let net = Net::new(&[ADDRESS_NET]);
     let site = Site::new(&net);
-    let far = Libvirtd::start_on_tcp(&net, "10.77.0.1");
+    let far = Libvirtd::start_on_host(&net, "hv2", "10.77.0.2");
     // Nobody has this address: connecting to it hangs.
     let dead = "qemu+tcp://10.77.0.200/system";
     let mut hangs = Child::start(
@@ -400,7 +403,7 @@ fn two_hypervisors_at_once_while_a_third_is_dead() {
         &mut site.server.command(&["guest", "check", "--connect", dead]),
     );
     site.create("near1", &[]);
-    let tcp = "qemu+tcp://10.77.0.1/system";
+    let tcp = "qemu+tcp://10.77.0.2/system";
     let output = site
         .server
         .command(&[
@@ -456,8 +459,17 @@ fn a_check_finds_what_runs_guests() {
     let uri = site.libvirtd.uri();
     site.libvirtd
         .virsh(&["pool-define-as", "idle", "dir", "--target", "/nowhere/at/all"]);
+    // QEMU has no more rights than its user, and this folder is another's.
+    let shut = site.libvirtd.lib("shut");
+    std::fs::create_dir(&shut).unwrap();
+    std::os::unix::fs::chown(&shut, Some(65534), None).unwrap();
+    std::fs::set_permissions(&shut, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    site.libvirtd
+        .virsh(&["pool-create-as", "shut", "dir", "--target", shut.to_str().unwrap()]);
     let output = site.server.output(&["guest", "check", "--connect", &uri]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("disk in storage pool shut does not run"), "{said}");
+    assert!(said.contains("must be able to enter"), "{said}");
     assert!(said.contains("storage pool default runs, emulated"), "{said}");
     assert!(said.contains("storage pool idle is not started"), "{said}");
     assert!(said.contains("KVM"), "{said}");
@@ -529,7 +541,7 @@ fn killed_after(millis: &[u64]) {
 }
 
 #[test]
-#[ignore = "three installations"]
+#[ignore = "long: three installations each"]
 fn the_supervisor_is_killed_before_it_did_much() {
     if ready("the_supervisor_is_killed_before_it_did_much") {
         killed_after(&[20, 60, 100]);
@@ -537,7 +549,7 @@ fn the_supervisor_is_killed_before_it_did_much() {
 }
 
 #[test]
-#[ignore = "three installations"]
+#[ignore = "long: three installations each"]
 fn the_supervisor_is_killed_while_it_makes_and_brings() {
     if ready("the_supervisor_is_killed_while_it_makes_and_brings") {
         killed_after(&[150, 250, 400]);
@@ -545,7 +557,7 @@ fn the_supervisor_is_killed_while_it_makes_and_brings() {
 }
 
 #[test]
-#[ignore = "three installations"]
+#[ignore = "long: three installations each"]
 fn the_supervisor_is_killed_when_the_installer_starts() {
     if ready("the_supervisor_is_killed_when_the_installer_starts") {
         killed_after(&[700, 1200, 3000]);

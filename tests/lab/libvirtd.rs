@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{self, Child};
 use super::need::Need;
-use super::netns::Net;
+use super::netns::{Host, Net};
 
 pub const LIBVIRTD: Need = Need::Program("libvirtd", "libvirt-daemon-system");
 pub const VIRSH: Need = Need::Program("virsh", "libvirt-clients");
@@ -30,9 +30,16 @@ const QEMU_CONF: &str =
     "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\ncgroup_controllers = []\nremember_owner = 0\n";
 const LIBVIRTD_CONF: &str = "auth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\nlog_outputs = \"3:stderr\"\n";
 
-/// How a guest's address reaches the outside is the lab's: taps on its `br0`.
+/// Where it runs; either has a bridge `br0` for the taps of its guests.
+enum Where<'net> {
+    /// Beside the boot server.
+    Server(&'net Net),
+    /// On a host of its own.
+    Host(Host),
+}
+
 pub struct Libvirtd<'net> {
-    net: &'net Net,
+    place: Where<'net>,
     folder: tempfile::TempDir,
     log: Option<Child>,
     daemon: Option<Child>,
@@ -46,16 +53,23 @@ impl<'net> Libvirtd<'net> {
     /// When it does not answer.
     #[must_use]
     pub fn start(net: &'net Net) -> Self {
-        Self::start_with(net, None)
+        Self::start_with(Where::Server(net), None)
     }
 
-    /// As [`Libvirtd::start`]; it also answers on TCP at `address`, without asking who is there.
+    /// Starts one on a host of its own in `net`, which has `address` (`10.77.0.2`) on its bridge. It answers on TCP there as well, without
+    /// asking who is there.
     #[must_use]
-    pub fn start_on_tcp(net: &'net Net, address: &str) -> Self {
-        Self::start_with(net, Some(address.to_owned()))
+    pub fn start_on_host(net: &'net Net, name: &str, address: &str) -> Self {
+        let host = net.host(name, None);
+        host.ip(&["link", "add", "br0", "type", "bridge"]);
+        host.ip(&["link", "set", "br0", "addrgenmode", "none"]);
+        host.ip(&["link", "set", "br0", "up"]);
+        host.ip(&["link", "set", "eth0", "master", "br0"]);
+        host.ip(&["addr", "add", &format!("{address}/24"), "dev", "br0"]);
+        Self::start_with(Where::Host(host), Some(address.to_owned()))
     }
 
-    fn start_with(net: &'net Net, listen: Option<String>) -> Self {
+    fn start_with(place: Where<'net>, listen: Option<String>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix(&format!("server-{}-virt-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -68,16 +82,20 @@ impl<'net> Libvirtd<'net> {
             fs::create_dir_all(folder.path().join("lib/qemu").join(name)).unwrap();
         }
         fs::create_dir_all(folder.path().join("log/qemu")).unwrap();
-        fs::write(folder.path().join("etc/qemu.conf"), QEMU_CONF).unwrap();
+        let mut qemu = QEMU_CONF.to_owned();
         let mut conf = LIBVIRTD_CONF.to_owned();
         if let Some(address) = &listen {
+            // One that others reach may be where a guest is moved to: never to the same host, which is told by its uuid.
+            qemu.push_str(&format!("migration_host = \"{address}\"\n"));
+            conf.push_str("host_uuid = \"6c1f0f4a-3d0b-4a55-9a53-2f6d1c8e7b02\"\n");
             conf.push_str(&format!(
                 "listen_tls = 0\nlisten_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"{address}\"\n"
             ));
         }
         fs::write(folder.path().join("etc/libvirtd.conf"), conf).unwrap();
+        fs::write(folder.path().join("etc/qemu.conf"), qemu).unwrap();
         let mut libvirtd = Self {
-            net,
+            place,
             folder,
             log: None,
             daemon: None,
@@ -100,7 +118,10 @@ impl<'net> Libvirtd<'net> {
             let own = self.folder.path().join(name);
             prelude.push_str(&format!("mkdir -p {place}; mount --bind '{}' {place}\n", own.display()));
         }
-        let mut command = self.net.command("sh");
+        let mut command = match &self.place {
+            Where::Server(net) => net.command("sh"),
+            Where::Host(host) => host.command("sh"),
+        };
         command.args(["-c", &format!("{prelude}{script}")]).current_dir("/");
         command
     }
@@ -153,6 +174,12 @@ impl<'net> Libvirtd<'net> {
     #[must_use]
     pub fn pool(&self) -> PathBuf {
         self.folder.path().join("pool")
+    }
+
+    /// A file below /var/lib/libvirt of its namespace.
+    #[must_use]
+    pub fn lib(&self, path: &str) -> PathBuf {
+        self.folder.path().join("lib").join(path)
     }
 
     fn virsh_command(&self, arguments: &[&str]) -> Command {

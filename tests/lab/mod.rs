@@ -23,6 +23,7 @@ mod bad_weather;
 mod debian;
 mod deny;
 mod grub_http;
+mod guest_life;
 mod guests;
 mod loops;
 mod power_cut;

@@ -76,13 +76,19 @@ impl<'net> Server<'net> {
             .prefix(&format!("server-{}-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
-        std::fs::write(folder.path().join("cordwainer.toml"), format!("{COMMON}{mode}")).unwrap();
-        Self {
+        let server = Self {
             net,
             folder,
             daemon: None,
             systems: Vec::new(),
-        }
+        };
+        server.configure(mode);
+        server
+    }
+
+    /// Writes another configuration, for the next start.
+    pub fn configure(&self, mode: &str) {
+        std::fs::write(self.folder.path().join("cordwainer.toml"), format!("{COMMON}{mode}")).unwrap();
     }
 
     /// Starts the daemon (again).

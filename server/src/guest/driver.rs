@@ -16,7 +16,7 @@ use super::element::Element;
 use super::flow::{Boot, Observed, Power, Stop};
 use super::metadata::{self, Metadata, NAMESPACE, PREFIX};
 use super::protocol::{DiskState, Guest, Life};
-use super::spec::Uuid;
+use super::spec::{Spec, Uuid};
 use crate::model::Mac;
 use std::path::PathBuf;
 use virt::connect::Connect;
@@ -505,7 +505,13 @@ impl Hypervisor {
         let domain = self.by_uuid(uuid)?;
         let mut guest = self.tell_of(&domain)?;
         let kept = metadata::parse(&self.final_xml(&domain)?).unwrap_or(None);
-        guest.spec = kept.map(|kept| Box::new(kept.spec));
+        // It may have been moved here since it was made.
+        guest.spec = kept.map(|kept| {
+            Box::new(Spec {
+                connect: self.uri.clone(),
+                ..kept.spec
+            })
+        });
         Ok(guest)
     }
 

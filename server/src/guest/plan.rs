@@ -61,6 +61,8 @@ pub struct Network {
     pub address: Option<Ipv4Addr>,
     /// True when libvirt gives the addresses itself.
     pub dhcp: bool,
+    /// True when nothing leaves it but to its hypervisor: it has no `<forward>`.
+    pub isolated: bool,
     /// True when it is started.
     pub active: bool,
 }

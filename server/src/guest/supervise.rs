@@ -85,12 +85,6 @@ pub use listen::{Supervisor, run, start};
 #[derive(Debug)]
 pub struct Supervisor;
 
-#[cfg(not(feature = "libvirt"))]
-impl Supervisor {
-    /// Ends it.
-    pub fn stop(self) {}
-}
-
 /// Supervises until SIGTERM or SIGINT.
 ///
 /// # Errors

@@ -52,14 +52,24 @@ fn names(text: Option<&String>) -> Result<Option<Name>, Failure> {
 
 pub(super) fn create(options: &Create, desk: &Desk) -> Result<Ended, Failure> {
     let name = object::named(options.place.as_deref().or(options.name.as_deref()).unwrap_or_default())?;
-    if options.reinstall && !is_dry(&options.after) {
+    let mut asked = None;
+    if options.reinstall {
         let which = Which {
             guest: name.clone(),
             connect: Some(options.at.connect.clone()),
         };
-        if let Ok(Reply::Guest(guest)) = client(desk)?.ask_one(&Request::Show(which)) {
+        asked = ask_whom(desk, Some(&options.at.connect), &options.after)?;
+        let there = asked.as_ref().map(|asked| asked.client.ask_one(&Request::Show(which)));
+        if let Some(Ok(Reply::Guest(guest))) = there {
             let profile = names(options.profile.as_ref())?;
-            return again(desk, guest.spec.map(|spec| *spec), &name, profile, &options.after);
+            return again(
+                desk,
+                guest.spec.map(|spec| *spec),
+                &name,
+                profile,
+                &options.after,
+                asked,
+            );
         }
     }
     let uuid = options.uuid.as_ref().map(|text| text.parse::<Uuid>());
@@ -75,7 +85,7 @@ pub(super) fn create(options: &Create, desk: &Desk) -> Result<Ended, Failure> {
         after: &options.after,
         name,
     };
-    make(desk, &wanted)
+    make(desk, &wanted, asked)
 }
 
 pub(super) fn clone(options: &CloneGuest, desk: &Desk) -> Result<Ended, Failure> {
@@ -108,15 +118,30 @@ pub(super) fn clone(options: &CloneGuest, desk: &Desk) -> Result<Ended, Failure>
         after: &options.after,
         name,
     };
-    make(desk, &wanted)
+    make(desk, &wanted, None)
 }
 
 pub(super) fn reinstall(options: &Reinstall, desk: &Desk) -> Result<Ended, Failure> {
     let guest = which(&options.guest)?;
     let name = guest.guest.clone();
     let profile = names(options.profile.as_ref())?;
-    match client(desk)?.ask_one(&Request::Show(guest))? {
-        Reply::Guest(guest) => again(desk, guest.spec.map(|spec| *spec), &name, profile, &options.after),
+    // Also what is only printed is printed of a guest that there is, which only a supervisor knows.
+    let asked = match ask_whom(desk, guest.connect.as_deref(), &options.after)? {
+        Some(asked) => asked,
+        None => Asked {
+            client: client(desk)?,
+            own: None,
+        },
+    };
+    match asked.client.ask_one(&Request::Show(guest))? {
+        Reply::Guest(guest) => again(
+            desk,
+            guest.spec.map(|spec| *spec),
+            &name,
+            profile,
+            &options.after,
+            Some(asked),
+        ),
         _ => Err(Failure::said(
             format!("there is no guest {name}"),
             "cordwainer guest list",
@@ -128,8 +153,25 @@ const fn is_dry(after: &After) -> bool {
     after.print_xml.is_some() || after.dry_run
 }
 
+/// The supervisor: where nothing is made, only one that runs; else one of our own where none does.
+fn ask_whom(desk: &Desk, connect: Option<&str>, after: &After) -> Result<Option<Asked>, Failure> {
+    if is_dry(after) {
+        let running = Client::connect(&desk.settings.config.state).ok();
+        return Ok(running.map(|client| Asked { client, own: None }));
+    }
+    let (client, own) = own::reach(desk, connect)?;
+    Ok(Some(Asked { client, own }))
+}
+
 /// Installs a guest anew that there is: what it was made of stays.
-fn again(desk: &Desk, spec: Option<Spec>, name: &Name, profile: Option<Name>, after: &After) -> Result<Ended, Failure> {
+fn again(
+    desk: &Desk,
+    spec: Option<Spec>,
+    name: &Name,
+    profile: Option<Name>,
+    after: &After,
+    asked: Option<Asked>,
+) -> Result<Ended, Failure> {
     let mut spec = spec.ok_or_else(|| {
         Failure::said(
             format!("guest {name} was not made here, so what it is made of is not known"),
@@ -153,15 +195,13 @@ fn again(desk: &Desk, spec: Option<Spec>, name: &Name, profile: Option<Name>, af
         });
         spec.profile = Some(profile.clone());
     }
-    if is_dry(after) {
-        let inventory = desk.inventory()?;
-        return print(desk, &spec, after, &inventory, changes);
+    match asked.filter(|_| !is_dry(after)) {
+        Some(asked) => store(desk, spec, changes, after, asked, true),
+        None => print(desk, &spec, after, &desk.inventory()?, changes),
     }
-    let (client, own) = own::reach(desk, &spec.connect)?;
-    store(desk, spec, changes, after, Asked { client, own }, true)
 }
 
-fn make(desk: &Desk, wanted: &Wanted<'_>) -> Result<Ended, Failure> {
+fn make(desk: &Desk, wanted: &Wanted<'_>, asked: Option<Asked>) -> Result<Ended, Failure> {
     if wanted.shape.firmware == Some(FirmwareWish::UefiSecure) {
         return Err(Failure::said(
             "--firmware uefi-secure is not there yet: such a firmware starts signed loaders only, and this server hands its guests an \
@@ -172,13 +212,9 @@ fn make(desk: &Desk, wanted: &Wanted<'_>) -> Result<Ended, Failure> {
     let inventory = desk.inventory()?;
     let known = known(desk, wanted, &inventory)?;
     let dry = is_dry(wanted.after);
-    let asked = if dry {
-        Client::connect(&desk.settings.config.state)
-            .ok()
-            .map(|client| Asked { client, own: None })
-    } else {
-        let (client, own) = own::reach(desk, wanted.connect)?;
-        Some(Asked { client, own })
+    let asked = match asked {
+        None => ask_whom(desk, Some(wanted.connect), wanted.after)?,
+        asked => asked,
     };
     let host = match &asked {
         Some(asked) => host_of(&asked.client, wanted.connect, dry)?,
@@ -503,9 +539,12 @@ fn then(desk: &Desk, spec: &Spec, which: Which, after: &After, asked: Asked) -> 
         desk.printer.line(format!("next      cordwainer guest resume {name}"))?;
     }
     if after.console {
-        let ended = console::attach(&asked.client, which.clone(), false, desk)?;
-        if asked.own.is_none() {
-            return Ok(ended);
+        let ended = console::attach(&asked.client, which.clone(), false, desk);
+        match ended {
+            ended if asked.own.is_none() => return ended,
+            Ok(_) => {}
+            // The guest needs its supervisor, which is this process, with a console or without.
+            Err(failure) => desk.printer.note(failure.text().trim_end()),
         }
     }
     let ended = if after.wait.is_some() || asked.own.is_some() {
@@ -516,9 +555,6 @@ fn then(desk: &Desk, spec: &Spec, which: Which, after: &After, asked: Asked) -> 
         }
         Ok(Ended::Well)
     };
-    if let Some(own) = asked.own {
-        own.stop();
-    }
     ended
 }
 

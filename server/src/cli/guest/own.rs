@@ -40,12 +40,12 @@ pub(super) fn supervise(wish: &Supervise, desk: &Desk) -> Result<Ended, Failure>
 }
 
 /// The way to a supervisor, and the supervisor itself where it is ours: then it ends with this command.
-pub(super) fn reach(desk: &Desk, connect: &str) -> Result<(Client, Option<Supervisor>), Failure> {
+pub(super) fn reach(desk: &Desk, connect: Option<&str>) -> Result<(Client, Option<Supervisor>), Failure> {
     let state = &desk.settings.config.state;
     match Client::connect(state) {
         Ok(client) => Ok((client, None)),
         Err(ClientError::NotRunning { .. }) => {
-            let own = supervise::start(options(desk, vec![connect.to_owned()], false))
+            let own = supervise::start(options(desk, connect.map(str::to_owned).into_iter().collect(), false))
                 .map_err(|error| Failure::said(error, ""))?;
             desk.printer.note(
                 "note      no supervisor of guests runs, so this command is one until the guest is installed; do not end it before.\n          \

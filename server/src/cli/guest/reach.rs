@@ -38,14 +38,25 @@ fn remote(connect: &str) -> Option<&str> {
 
 /// Finds out how a guest on `source` of the hypervisor at `connect` reaches us.
 pub(super) fn find(config: &Config, connect: &str, source: &NicSource, host: Option<&Host>) -> Result<Reach, Failure> {
+    let network = match source {
+        NicSource::Network(name) => host.and_then(|host| host.networks.iter().find(|network| network.name == *name)),
+        _ => None,
+    };
     let bridge = match source {
         NicSource::User => return user(config),
         NicSource::Bridge(bridge) => Some(bridge.clone()),
-        NicSource::Network(name) => host
-            .and_then(|host| host.networks.iter().find(|network| network.name == *name))
-            .and_then(|network| network.bridge.clone()),
+        NicSource::Network(_) => network.and_then(|network| network.bridge.clone()),
     };
     if let Some(host) = remote(connect) {
+        if let Some(network) = network.filter(|network| network.isolated) {
+            return Err(Failure::said(
+                format!(
+                    "network {} of {host} is isolated, so its guests do not reach this server",
+                    network.name
+                ),
+                "choose a network that leaves that host, or a bridge: --network bridge=NAME",
+            ));
+        }
         return Ok(Reach {
             server: match config.guest_address {
                 Some(address) => address,
@@ -72,13 +83,9 @@ pub(super) fn find(config: &Config, connect: &str, source: &NicSource, host: Opt
             "name one: guest_address = \"ADDRESS\" in [server] of the configuration",
         ));
     }
-    let foreign = match source {
-        NicSource::Network(name) => host
-            .and_then(|host| host.networks.iter().find(|network| network.name == *name))
-            .filter(|network| network.dhcp)
-            .map(|network| format!("libvirt gives the addresses of network {} itself", network.name)),
-        _ => None,
-    };
+    let foreign = network
+        .filter(|network| network.dhcp)
+        .map(|network| format!("libvirt gives the addresses of network {} itself", network.name));
     if let Some(net) = link.as_ref().and_then(|link| net_of(link, address)) {
         answered(config, link.as_ref(), net, foreign.as_deref())?;
     }
@@ -191,7 +198,37 @@ pub(super) fn kvm_here() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::remote;
+    use super::{find, remote};
+    use crate::config::Config;
+    use crate::guest::{Host, Network, NicSource};
+    use crate::model::Arch;
+
+    #[test]
+    fn a_guest_on_an_isolated_network_of_another_host_is_refused() {
+        let network = |name: &str, isolated| Network {
+            name: name.to_owned(),
+            bridge: Some("virbr1".to_owned()),
+            address: None,
+            dhcp: false,
+            isolated,
+            active: true,
+        };
+        let uri = "qemu+tcp://192.0.2.7/system";
+        let host = Host {
+            uri: uri.to_owned(),
+            arch: Arch::X86_64,
+            kvm: false,
+            xen: false,
+            pools: Vec::new(),
+            networks: vec![network("alone", true), network("routed", false)],
+        };
+        let mut config = Config::default();
+        config.guest_address = Some("192.0.2.1".parse().unwrap());
+        let reached = |name: &str| find(&config, uri, &NicSource::Network(name.to_owned()), Some(&host));
+        let said = reached("alone").err().map(|failure| failure.text()).unwrap_or_default();
+        assert!(said.contains("network alone of 192.0.2.7 is isolated"), "{said}");
+        assert!(reached("routed").is_ok());
+    }
 
     #[test]
     fn a_uri_names_another_host_or_none() {

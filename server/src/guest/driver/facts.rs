@@ -73,6 +73,7 @@ impl Hypervisor {
                         .and_then(|ip| ip.attribute("address"))
                         .and_then(|address| address.parse().ok()),
                     dhcp: ip.is_some_and(|ip| ip.first("dhcp").is_some()),
+                    isolated: root.first("forward").is_none(),
                     active: network.is_active().unwrap_or(false),
                 })
             })

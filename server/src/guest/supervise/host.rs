@@ -10,7 +10,7 @@ mod serial;
 use super::hub::{Hub, lock};
 use super::launch::{self, Materials};
 use crate::event::control::News;
-use crate::guest::driver::{DriverError, Hypervisor, Known, Seen, Tail, Watch};
+use crate::guest::driver::{Console, DriverError, Hypervisor, Known, Seen, Tail, Watch};
 use crate::guest::flow::{self, Boot, Effect, Heard, Input, Job, Observed, Phase, Power, Tale};
 use crate::guest::metadata::Metadata;
 use crate::guest::protocol::Reply;
@@ -19,7 +19,7 @@ use crate::guest::{domain_xml, spec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Between two attempts to connect: the first, and the longest.
@@ -38,6 +38,14 @@ pub(super) struct Follower {
     pub(super) to: Sender<Reply>,
     /// Only until it runs.
     pub(super) creates: bool,
+}
+
+/// Who is told what a console says.
+#[derive(Debug, Clone)]
+pub(super) struct Listener {
+    pub(super) to: Sender<Reply>,
+    /// Gone when nobody listens any more.
+    pub(super) there: Weak<()>,
 }
 
 /// What a host's thread hears.
@@ -70,8 +78,8 @@ pub(super) enum Message {
     TakeConsole(Uuid, Sender<bool>),
     /// He gave it back.
     ConsoleGiven(Uuid),
-    /// Its console's last lines, and with a sender what comes.
-    Log(Uuid, Sender<Vec<String>>, Option<Sender<Reply>>),
+    /// Its console's last lines, and with a listener what comes.
+    Log(Uuid, Sender<Vec<String>>, Option<Listener>),
     /// Look at everything anew.
     Resync,
 }
@@ -158,14 +166,15 @@ struct Entry {
     job: Job,
     followers: Vec<Follower>,
     tail: Tail,
-    log_followers: Vec<Sender<Reply>>,
+    listeners: Vec<Listener>,
     /// A worker makes its disks or brings its media.
     busy: bool,
     /// When the server was asked last, while no answer has come.
     asked: Option<Instant>,
     /// Dropping it ends the thread that hears from the server.
     hearing: Option<Sender<()>>,
-    reading: bool,
+    /// Its console, while we read it.
+    reading: Option<Console>,
     console_taken: bool,
     read_again: Option<Instant>,
 }
@@ -177,11 +186,11 @@ impl Entry {
             job,
             followers: Vec::new(),
             tail: Tail::default(),
-            log_followers: Vec::new(),
+            listeners: Vec::new(),
             busy: false,
             asked: None,
             hearing: None,
-            reading: false,
+            reading: None,
             console_taken: false,
             read_again: None,
         }
@@ -264,7 +273,7 @@ impl Host {
     fn away(&mut self, why: &str) {
         self.link = None;
         for entry in self.guests.values_mut() {
-            entry.reading = false;
+            entry.reading = None;
         }
         self.next_try = Instant::now().checked_add(self.pause);
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
@@ -392,7 +401,7 @@ impl Host {
                 let entry = self.guests.get_mut(&uuid);
                 let reading = entry.is_some_and(|entry| {
                     entry.console_taken = true;
-                    entry.reading
+                    entry.reading.is_some()
                 });
                 let _gone = ours.send(reading);
             }

@@ -92,7 +92,7 @@ fn kernel(hypervisor: &Hypervisor, hub: &Hub, brought: &Materials, spec: &Spec) 
     })?;
     let (nic, server) = spec.nics.first().zip(spec.server).ok_or_else(|| {
         refuse(format!(
-            "guest {} has no network card, or no address of this server is known as it would reach it; set [server] guest-address",
+            "guest {} has no network card, or no address of this server is known as it would reach it; set guest_address in [server] of the configuration",
             spec.name
         ))
     })?;

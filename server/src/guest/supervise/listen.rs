@@ -17,16 +17,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// Questions at a time; more are turned away.
 const MOST: usize = 64;
 
-/// A supervisor in this process.
+/// A supervisor in this process. Dropping it ends it: what was begun goes on once the next supervisor runs.
 #[derive(Debug)]
 pub struct Supervisor {
     path: PathBuf,
     stop: Arc<AtomicBool>,
 }
 
-impl Supervisor {
-    /// Ends it. What was begun goes on once the next supervisor runs.
-    pub fn stop(self) {
+impl Drop for Supervisor {
+    fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // The one who accepts looks up.
         drop(UnixStream::connect(&self.path));
@@ -56,7 +55,7 @@ pub fn run(options: Options) -> Result<(), SuperviseError> {
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     let signal = signals.wait().map_err(|error| SuperviseError::Start(error.into()))?;
     tracing::info!("{signal}: stopping; guests go on, and are taken up again by the next supervisor");
-    supervisor.stop();
+    drop(supervisor);
     Ok(())
 }
 

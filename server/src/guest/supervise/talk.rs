@@ -1,7 +1,7 @@
 //! One question to the supervisor, from who asks to the last line of the answer.
 #![allow(clippy::disallowed_methods, reason = "IO: a unix socket, libvirt")]
 
-use super::host::{Follower, Handle, Message};
+use super::host::{Follower, Handle, Listener, Message};
 use super::hub::Hub;
 use super::look;
 use crate::guest::domain_xml;
@@ -412,8 +412,13 @@ fn migrate(which: &Which, to: &str, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Re
     let target = answering(&there)?;
     hub.note_host(to)
         .map_err(|error| Stopped::Refused(format!("the list of hypervisors cannot be written: {error}")))?;
+    // libvirt leaves that behind.
+    let autostarts = found.hypervisor.guest(&found.uuid)?.autostart;
     lines.step(format!("moving guest {} to {to}", which.guest))?;
     found.hypervisor.migrate(&found.uuid, &target)?;
+    if autostarts {
+        target.autostart(&found.uuid, true)?;
+    }
     found.handle.send(Message::Resync);
     there.send(Message::Resync);
     lines.did(format!("guest {} runs on {to}", which.guest))
@@ -457,13 +462,20 @@ fn log(which: &Which, follow: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Re
     let found = find(hub, which)?;
     let (to, from) = channel();
     let (coming, comes) = channel();
-    let follow_to = follow.then_some(coming);
-    found.handle.send(Message::Log(found.uuid.clone(), to, follow_to));
-    let mut kept = from.recv_timeout(PATIENCE).unwrap_or_default();
-    if kept.is_empty() && !follow {
-        kept = on_disk(&found)?;
-    }
-    for line in kept {
+    let here = Arc::new(());
+    let listener = follow.then(|| Listener {
+        to: coming,
+        there: Arc::downgrade(&here),
+    });
+    found.handle.send(Message::Log(found.uuid.clone(), to, listener));
+    let kept = from.recv_timeout(PATIENCE).unwrap_or_default();
+    // What is read here begins with the supervisor; the hypervisor's own log with the guest.
+    let said = match on_disk(&found) {
+        Ok(said) if !follow || kept.is_empty() => said,
+        Err(why) if !follow && kept.is_empty() => return Err(why),
+        _ => kept,
+    };
+    for line in said {
         lines.put(&Reply::Serial { line })?;
     }
     if follow { forward(&comes, lines) } else { Ok(()) }
@@ -481,6 +493,18 @@ fn on_disk(found: &Found) -> Result<Vec<String>, Stopped> {
     let Some(path) = &guest.serial_log else {
         return Err(remedy("its log", "it has none".to_owned()));
     };
+    // The same path on this host may be another guest's.
+    let is_here = found
+        .handle
+        .uri
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.starts_with('/'));
+    if !is_here {
+        return Err(remedy(
+            &path.display().to_string(),
+            format!("it is on {}", found.handle.uri),
+        ));
+    }
     let bytes = std::fs::read(path).map_err(|error| remedy(&path.display().to_string(), error.to_string()))?;
     let mut tail = crate::guest::driver::Tail::default();
     tail.take(&bytes);

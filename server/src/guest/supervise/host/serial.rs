@@ -1,7 +1,7 @@
 //! A guest's serial console while it is installed: its last lines, and its timeline.
 #![allow(clippy::disallowed_methods, reason = "IO: a thread that reads a console")]
 
-use super::{Host, Message};
+use super::{Entry, Host, Listener, Message};
 use crate::event::control::News;
 use crate::guest::driver::is_kernel_chatter;
 use crate::guest::flow::Power;
@@ -15,16 +15,32 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Lines of one read that go into the timeline; a kernel says hundreds in a second.
 const LINES: usize = 16;
 
+impl Entry {
+    /// True while what its console says is for somebody.
+    fn is_heard(&self) -> bool {
+        self.job.phase.is_open() || !self.listeners.is_empty()
+    }
+}
+
 impl Host {
-    /// Reads the consoles of guests that are being installed, where nobody does.
+    /// Reads the consoles of guests that are being installed, or that somebody wants to follow, where nobody does.
     pub(super) fn read_consoles(&mut self) {
         let Some(hypervisor) = self.hypervisor() else { return };
         let now = Instant::now();
+        for entry in self.guests.values_mut() {
+            entry.listeners.retain(|listener| listener.there.strong_count() > 0);
+            // libvirt gives a console to one at a time: it is not kept from people for nothing.
+            if !entry.is_heard()
+                && let Some(console) = entry.reading.take()
+            {
+                console.close();
+            }
+        }
         let wanted: Vec<Uuid> = self
             .guests
             .iter()
-            .filter(|(_, entry)| entry.job.phase.is_open() && entry.job.power != Power::Off)
-            .filter(|(_, entry)| !entry.reading && !entry.console_taken)
+            .filter(|(_, entry)| entry.is_heard() && entry.job.power != Power::Off)
+            .filter(|(_, entry)| entry.reading.is_none() && !entry.console_taken)
             .filter(|(_, entry)| entry.read_again.is_none_or(|at| at <= now))
             .map(|(uuid, _)| uuid.clone())
             .collect();
@@ -40,7 +56,7 @@ impl Host {
                     continue;
                 }
             };
-            entry.reading = true;
+            entry.reading = Some(console.clone());
             let own = self.own.clone();
             self.spawn("console", move || {
                 let mut buffer = vec![0; 4096];
@@ -67,7 +83,9 @@ impl Host {
                     .followers
                     .retain(|follower| follower.creates || follower.to.send(reply.clone()).is_ok());
             }
-            entry.log_followers.retain(|to| to.send(reply.clone()).is_ok());
+            entry
+                .listeners
+                .retain(|listener| listener.to.send(reply.clone()).is_ok());
         }
         if !entry.job.phase.is_open() {
             return;
@@ -82,15 +100,15 @@ impl Host {
 
     pub(super) fn serial_ended(&mut self, uuid: &Uuid) {
         if let Some(entry) = self.guests.get_mut(uuid) {
-            entry.reading = false;
+            entry.reading = None;
             entry.read_again = Instant::now().checked_add(AGAIN);
         }
     }
 
-    pub(super) fn log(&mut self, uuid: &Uuid, to: &Sender<Vec<String>>, follow: Option<Sender<Reply>>) {
+    pub(super) fn log(&mut self, uuid: &Uuid, to: &Sender<Vec<String>>, follow: Option<Listener>) {
         let lines = match self.guests.get_mut(uuid) {
             Some(entry) => {
-                entry.log_followers.extend(follow);
+                entry.listeners.extend(follow);
                 entry.tail.lines()
             }
             None => Vec::new(),
