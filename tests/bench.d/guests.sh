@@ -55,7 +55,11 @@ END
     ours && pids+=("$child")
     # The daemon's own command line; the guest's installer is never waited for.
     at_ours() { "${on_server[@]}" "$server" --config "$state/cordwainer.toml" --state "$state/state" --quiet "$@"; }
-    at_ours import --path "$work/files/tree" --name bench --breed generic --kernel vmlinuz --initrd initrd.img >/dev/null
+    # A kernel that QEMU takes as one: iPXE's.
+    mkdir "$rig/tree"
+    cp /usr/lib/ipxe/ipxe.lkrn "$rig/tree/vmlinuz"
+    cp "$work/files/tree/initrd.img" "$rig/tree/"
+    at_ours import --path "$rig/tree" --name bench --breed generic --kernel vmlinuz --initrd initrd.img >/dev/null
     start supervisor connected "$server" --config "$state/cordwainer.toml" --state "$state/state" guest supervise --connect "$uri" && pids+=("$child")
     # Whether KVM runs guests is tried once in a supervisor's life: before the first row.
     at_ours guest check --connect "$uri" >/dev/null 2>&1 || true
@@ -78,11 +82,20 @@ END
         clocked import.peer "${on_server[@]}" virt-install --connect "$uri" --name "peer$round" --import --disk "$rig/pool/there.qcow2" \
             --network bridge=br0 --memory 256 --virt-type qemu --osinfo linux2022 --graphics none --noautoconsole --noreboot
         gone "peer$round"
+        clocked kernel.ours at_ours guest create "kernel$round" --profile bench --connect "$uri" --disk 1 \
+            --network bridge=br0 --memory 256 --accel tcg
+        gone "kernel$round"
+        clocked kernel.peer "${on_server[@]}" virt-install --connect "$uri" --name "peer$round" --disk "size=1,pool=default,format=qcow2" \
+            --install "kernel=$rig/tree/vmlinuz,initrd=$rig/tree/initrd.img,kernel_args=console=ttyS0" \
+            --network bridge=br0 --memory 256 --virt-type qemu --osinfo linux2022 --graphics none --noautoconsole --noreboot
+        gone "peer$round"
         clocked clone at_ours guest clone "clone$round" --from golden.qcow2 --connect "$uri" --network bridge=br0 --memory 256 --accel tcg
         gone "clone$round"
     done
     row 'guest, existing disk, create to running' s less virt-install 'ours: defined, started, noted; virt-install --import --noautoconsole' \
         "$work/guests.import.ours" "$work/guests.import.peer"
+    row 'guest, by kernel, create to running' s less virt-install 'ours: on record, armed, kernel and initrd uploaded and named by content, defined, started' \
+        "$work/guests.kernel.ours" "$work/guests.kernel.peer"
     alone 'guest, thin clone to running' s 14 'a volume on a golden one, defined, started; 14 s is what building a disk from a bundle takes without one' \
         "$work/guests.clone"
     for name in $(virsh -q -c "$uri" list --name); do gone "$name"; done

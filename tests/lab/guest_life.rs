@@ -4,12 +4,12 @@
 use std::io::{Read, Write};
 use std::process::{Output, Stdio};
 
+use super::child::Child;
 use super::guests::{Site, ready, until};
 use super::libvirtd::Libvirtd;
 use super::netns::Net;
 use super::server::ADDRESS_NET;
 use super::vm::PATIENCE;
-use crate::lab::child::Child;
 
 /// Says a line on the first serial port, and sends back whatever comes from there.
 fn echo() -> Vec<u8> {

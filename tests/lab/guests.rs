@@ -1,17 +1,20 @@
 //! Guests on a real libvirtd and QEMU: each way of making one installs the lab distro and leaves a guest that runs from its disk, whatever
 //! happens to supervisor, libvirtd and QEMU meanwhile. What is asserted is what libvirt has in the end, never how long it took.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use super::child::{self, Child};
+use super::distro;
 use super::events::{Events, seen};
 use super::libvirtd::{LIBVIRTD, Libvirtd, VIRSH};
 use super::need::{self, Need};
 use super::netns::Net;
 use super::server::{ADDRESS_NET, AUTHORITATIVE, Server};
 use super::vm::{PATIENCE, Place};
+use crate::iso::medium::{XORRISO, press};
 
 const IPXE_ISO: Need = Need::File("/usr/lib/ipxe/ipxe.iso", "ipxe");
 
@@ -166,7 +169,10 @@ pub(super) fn until(what: &str, is_so: impl Fn() -> bool) {
 
 fn installs(more: &[&str], claims: bool) {
     let net = Net::new(&[ADDRESS_NET]);
-    let site = Site::new(&net);
+    installs_at(&Site::new(&net), more, claims);
+}
+
+fn installs_at(site: &Site<'_>, more: &[&str], claims: bool) {
     site.create("web1", more);
     assert!(!site.libvirtd.autostarts("web1"), "not before success");
     assert!(site.wait("web1"), "it is installed");
@@ -194,10 +200,22 @@ fn installs(more: &[&str], claims: bool) {
 }
 
 #[test]
-fn by_kernel() {
-    if ready("by_kernel") {
-        installs(&["--method", "kernel"], true);
+fn by_a_kernel_that_lives_inside_an_image() {
+    let test = "by_a_kernel_that_lives_inside_an_image";
+    if !ready(test) || !need::all(test, &[&[XORRISO]]) {
+        return;
     }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let image = dir.path().join("lab.iso");
+    press(distro::tree(), &image, &["-r", "-J", "-V", "LAB"]);
+    let net = Net::new(&[ADDRESS_NET]);
+    let mut site = Site::unsupervised(&net);
+    let path = image.to_str().unwrap();
+    site.server
+        .cli(&["import", "--path", path, "--name", "lab", "--in-place"]);
+    site.supervise();
+    installs_at(&site, &["--method", "kernel"], true);
 }
 
 #[test]
@@ -463,7 +481,7 @@ fn a_check_finds_what_runs_guests() {
     let shut = site.libvirtd.lib("shut");
     std::fs::create_dir(&shut).unwrap();
     std::os::unix::fs::chown(&shut, Some(65534), None).unwrap();
-    std::fs::set_permissions(&shut, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o700)).unwrap();
     site.libvirtd
         .virsh(&["pool-create-as", "shut", "dir", "--target", shut.to_str().unwrap()]);
     let output = site.server.output(&["guest", "check", "--connect", &uri]);

@@ -415,6 +415,7 @@ fn store(
     again: bool,
 ) -> Result<Ended, Failure> {
     let adds = changes.iter().any(|change| matches!(change, Change::Add { .. }));
+    let edits = changes.iter().any(|change| matches!(change, Change::Edit { .. }));
     let installs = spec.method.installs() && spec.system.is_some();
     let mut undo = Vec::new();
     let mut served = Served::Stored;
@@ -458,6 +459,9 @@ fn store(
                 desk.apply(undo).map(drop)
             };
             let remedy = match taken_back {
+                Ok(()) if edits => {
+                    "nothing was made; its system keeps what was changed of it, and is not armed".to_owned()
+                }
                 Ok(()) => "nothing was made, and the inventory is as it was".to_owned(),
                 Err(failure) => format!("the inventory could not be put back: {}", failure.text().trim_end()),
             };
