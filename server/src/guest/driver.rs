@@ -561,7 +561,10 @@ impl Hypervisor {
             memory: kib / 1024,
             vcpus: text("vcpu").and_then(|text| text.trim().parse().ok()).unwrap_or(0),
             macs: devices.map(macs).unwrap_or_default(),
-            disks: devices.map(disks).unwrap_or_default(),
+            disks: with_backing(
+                devices.map(disks).unwrap_or_default(),
+                kept.as_ref().map(|kept| &kept.spec),
+            ),
             serial_log: devices.and_then(serial_log),
             spec: None,
         })
@@ -640,6 +643,19 @@ fn disks(devices: &Element) -> Vec<DiskState> {
             })
         })
         .collect()
+}
+
+/// What a thin disk stands on is told by libvirt while it is open only; we know it of those that we made.
+fn with_backing(mut disks: Vec<DiskState>, spec: Option<&Spec>) -> Vec<DiskState> {
+    let made = spec.map(|spec| spec.disks.as_slice()).unwrap_or_default();
+    for (disk, made) in disks.iter_mut().zip(made) {
+        let stands_on = made.backing.as_ref();
+        disk.backing = disk
+            .backing
+            .take()
+            .or_else(|| stands_on.map(|backing| format!("{}/{}", backing.pool, backing.volume)));
+    }
+    disks
 }
 
 /// A disk's source as one text: a path, or `pool/volume`.

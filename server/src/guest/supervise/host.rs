@@ -11,7 +11,7 @@ use super::hub::{Hub, lock};
 use super::launch::{self, Materials};
 use crate::event::control::News;
 use crate::guest::driver::{Console, DriverError, Hypervisor, Known, Seen, Tail, Watch};
-use crate::guest::flow::{self, Boot, Effect, Heard, Input, Job, Observed, Phase, Power, Tale};
+use crate::guest::flow::{self, Boot, Effect, Heard, Input, Job, Observed, Phase, Power, Proof, Tale};
 use crate::guest::metadata::Metadata;
 use crate::guest::protocol::Reply;
 use crate::guest::spec::{Origin, Spec, Uuid};
@@ -580,7 +580,10 @@ impl Host {
     }
 
     fn start_from_disk(&mut self, uuid: &Uuid, hypervisor: &Hypervisor) {
-        let started = hypervisor.start(uuid, false);
+        // Where nothing was installed this is the first boot, which somebody may want to see from its first byte.
+        let entry = self.guests.get(uuid);
+        let paused = entry.is_some_and(|entry| entry.job.proof == Proof::Disk && entry.spec.start_paused);
+        let started = hypervisor.start(uuid, paused);
         match (started, hypervisor.observe(uuid)) {
             (Ok(()), Ok(observed)) => {
                 let known = self.guests.get(uuid).map_or(Power::Off, |entry| entry.job.power);
