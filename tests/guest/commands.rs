@@ -288,3 +288,32 @@ fn without_a_supervisor_every_command_says_how_to_start_one() {
         assert!(begun.elapsed().as_secs() < 20, "{}", ran.line);
     }
 }
+
+#[cfg(feature = "libvirt")]
+#[test]
+fn a_guest_with_two_cards_is_a_system_with_two_interfaces() {
+    let session = session();
+    let ran = session
+        .run(&with(&[
+            "--connect",
+            "test:///default",
+            "--method",
+            "import",
+            "--disk",
+            "path=/nowhere/web1.qcow2",
+            "--network",
+            "network=default,mac=52:54:00:f2:00:01",
+            "--network",
+            "network=default,mac=52:54:00:f2:00:02",
+        ]))
+        .succeeded();
+    assert!(ran.err.contains("this command is one"), "{}", ran.err);
+    assert!(ran.out.contains("installed web1"), "{}", ran.out);
+    let report = session.run(&["system", "report", "web1"]).succeeded().out;
+    let first = report.find("52:54:00:f2:00:01").unwrap_or_else(|| panic!("{report}"));
+    let second = report.find("52:54:00:f2:00:02").unwrap_or_else(|| panic!("{report}"));
+    assert!(
+        first < second && report.contains("eth0") && report.contains("eth1"),
+        "{report}"
+    );
+}

@@ -477,22 +477,27 @@ fn a_check_finds_what_runs_guests() {
     let uri = site.libvirtd.uri();
     site.libvirtd
         .virsh(&["pool-define-as", "idle", "dir", "--target", "/nowhere/at/all"]);
-    // QEMU has no more rights than its user, and this folder is another's.
-    let shut = site.libvirtd.lib("shut");
-    std::fs::create_dir(&shut).unwrap();
-    std::os::unix::fs::chown(&shut, Some(65534), None).unwrap();
-    std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o700)).unwrap();
-    site.libvirtd
-        .virsh(&["pool-create-as", "shut", "dir", "--target", shut.to_str().unwrap()]);
     let output = site.server.output(&["guest", "check", "--connect", &uri]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("disk in storage pool shut does not run"), "{said}");
-    assert!(said.contains("must be able to enter"), "{said}");
     assert!(said.contains("storage pool default runs, emulated"), "{said}");
     assert!(said.contains("storage pool idle is not started"), "{said}");
     assert!(said.contains("KVM"), "{said}");
     assert!(site.libvirtd.volumes().is_empty(), "{:?}", site.libvirtd.volumes());
     assert!(site.libvirtd.virsh(&["list", "--all"]).is_empty());
+
+    // A QEMU that is no root's, no KVM, and a folder that is another's.
+    let humble = Libvirtd::start_humble(&net);
+    let shut = humble.lib("shut");
+    std::fs::create_dir(&shut).unwrap();
+    std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o700)).unwrap();
+    humble.virsh(&["pool-create-as", "shut", "dir", "--target", shut.to_str().unwrap()]);
+    let output = site.server.output(&["guest", "check", "--connect", &humble.uri()]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("storage pool default runs, emulated"), "{said}");
+    assert!(said.contains("disk in storage pool shut does not run"), "{said}");
+    assert!(said.contains("must be able to enter"), "{said}");
+    assert!(said.contains("offers no KVM"), "{said}");
+    assert!(humble.virsh(&["list", "--all"]).is_empty());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! ended by number.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub struct Libvirtd<'net> {
     log: Option<Child>,
     daemon: Option<Child>,
     listen: Option<String>,
+    /// Its QEMU runs as nobody and has no KVM.
+    humble: bool,
 }
 
 impl<'net> Libvirtd<'net> {
@@ -53,7 +56,16 @@ impl<'net> Libvirtd<'net> {
     /// When it does not answer.
     #[must_use]
     pub fn start(net: &'net Net) -> Self {
-        Self::start_with(Where::Server(net), None)
+        Self::start_with(Where::Server(net), None, false)
+    }
+
+    /// As [`Libvirtd::start`], with a QEMU that runs as nobody, as distributions have it, and without KVM.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn start_humble(net: &'net Net) -> Self {
+        Self::start_with(Where::Server(net), None, true)
     }
 
     /// Starts one on a host of its own in `net`, which has `address` (`10.77.0.2`) on its bridge. It answers on TCP there as well, without
@@ -66,10 +78,10 @@ impl<'net> Libvirtd<'net> {
         host.ip(&["link", "set", "br0", "up"]);
         host.ip(&["link", "set", "eth0", "master", "br0"]);
         host.ip(&["addr", "add", &format!("{address}/24"), "dev", "br0"]);
-        Self::start_with(Where::Host(host), Some(address.to_owned()))
+        Self::start_with(Where::Host(host), Some(address.to_owned()), false)
     }
 
-    fn start_with(place: Where<'net>, listen: Option<String>) -> Self {
+    fn start_with(place: Where<'net>, listen: Option<String>, humble: bool) -> Self {
         let folder = tempfile::Builder::new()
             .prefix(&format!("server-{}-virt-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -83,6 +95,18 @@ impl<'net> Libvirtd<'net> {
         }
         fs::create_dir_all(folder.path().join("log/qemu")).unwrap();
         let mut qemu = QEMU_CONF.to_owned();
+        if humble {
+            qemu = qemu.replace(
+                "user = \"root\"\ngroup = \"root\"",
+                "user = \"nobody\"\ngroup = \"nogroup\"",
+            );
+            // libvirt would move what lies over /dev/kvm, and cannot.
+            qemu.push_str("namespaces = []\n");
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+            // It cannot be opened, and who could finds no KVM: libvirt says the same each time that it looks.
+            fs::write(folder.path().join("kvm"), "").unwrap();
+            fs::set_permissions(folder.path().join("kvm"), fs::Permissions::from_mode(0)).unwrap();
+        }
         let mut conf = LIBVIRTD_CONF.to_owned();
         if let Some(address) = &listen {
             // One that others reach may be where a guest is moved to: never to the same host, which is told by its uuid.
@@ -100,6 +124,7 @@ impl<'net> Libvirtd<'net> {
             log: None,
             daemon: None,
             listen,
+            humble,
         };
         let mut virtlogd = libvirtd.inside("exec /usr/sbin/virtlogd -p /run/libvirt/virtlogd.pid");
         libvirtd.log = Some(Child::start("virtlogd", &mut virtlogd));
@@ -117,6 +142,10 @@ impl<'net> Libvirtd<'net> {
         for (place, name) in PLACES {
             let own = self.folder.path().join(name);
             prelude.push_str(&format!("mkdir -p {place}; mount --bind '{}' {place}\n", own.display()));
+        }
+        if self.humble && Path::new("/dev/kvm").exists() {
+            let kvm = self.folder.path().join("kvm");
+            prelude.push_str(&format!("mount --bind '{}' /dev/kvm\n", kvm.display()));
         }
         let mut command = match &self.place {
             Where::Server(net) => net.command("sh"),

@@ -251,7 +251,7 @@ pub enum Refused {
     NoMac(Name),
     /// ISO without an image.
     #[error(
-        "guest `{0}` has no CD image; give --iso FILE or URL, or a profile whose distro was imported from an ISO image"
+        "guest `{0}` has no CD image; give --iso FILE (of its hypervisor), or a profile whose distro was imported from an ISO image"
     )]
     NoMedium(Name),
     /// Too little memory.

@@ -373,8 +373,10 @@ fn changes(wanted: &Wanted<'_>, spec: &Spec, inventory: &Inventory) -> Vec<Chang
         if let (true, Some(profile)) = (with_profile, &wanted.profile) {
             fields.push(("profile".to_owned(), profile.to_string()));
         }
+        let several = spec.nics.len() > 1;
         for (place, nic) in spec.nics.iter().enumerate() {
-            if place > 0 {
+            // From the first on: fields that stand before an interface belong to it as well.
+            if several {
                 fields.push(("interface".to_owned(), format!("eth{place}")));
             }
             fields.push(("mac_address".to_owned(), nic.mac.to_string()));
