@@ -690,15 +690,40 @@ fn said(error: &virt::error::Error) -> String {
     } else {
         text
     };
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(400)
-        .collect()
+    shortened(text)
+}
+
+/// What a person reads of a long message: its beginning, and its end, where QEMU says why.
+fn shortened(text: &str) -> String {
+    const BEGINNING: usize = 140;
+    const END: usize = 260;
+    let chars: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match (chars.get(..BEGINNING), chars.len().checked_sub(END)) {
+        (Some(beginning), Some(rest)) if rest > BEGINNING => {
+            let end = chars.get(rest..).unwrap_or_default();
+            beginning.iter().chain(&[' ', '.', '.', '.', ' ']).chain(end).collect()
+        }
+        _ => chars.into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_message_keeps_its_end() {
+        let long = format!("internal error: {}: Permission denied", "x".repeat(900));
+        let short = shortened(&long);
+        assert!(
+            short.starts_with("internal error") && short.ends_with("Permission denied"),
+            "{short}"
+        );
+        assert_eq!(short.chars().count(), 405);
+        for text in ["", "short\nand plain", &"y".repeat(400)] {
+            assert_eq!(shortened(text), text.replace('\n', " "));
+        }
+    }
 
     #[test]
     fn ssh_never_asks() {
