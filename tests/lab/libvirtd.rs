@@ -105,7 +105,7 @@ impl<'net> Libvirtd<'net> {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
             // It cannot be opened, and who could finds no KVM: libvirt says the same each time that it looks.
             fs::write(folder.path().join("kvm"), "").unwrap();
-            fs::set_permissions(folder.path().join("kvm"), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(folder.path().join("kvm"), fs::Permissions::from_mode(0o000)).unwrap();
         }
         let mut conf = LIBVIRTD_CONF.to_owned();
         if let Some(address) = &listen {

@@ -553,15 +553,15 @@ fn then(desk: &Desk, spec: &Spec, which: Which, after: &After, asked: Asked) -> 
             Err(failure) => desk.printer.note(failure.text().trim_end()),
         }
     }
-    let ended = if after.wait.is_some() || asked.own.is_some() {
+    // A supervisor of our own ends when `asked` goes.
+    if after.wait.is_some() || asked.own.is_some() {
         follow::wait(&asked.client, which, after.wait, desk)
     } else {
         if !desk.printer.json {
             desk.printer.line(format!("watch it  cordwainer guest wait {name}"))?;
         }
         Ok(Ended::Well)
-    };
-    ended
+    }
 }
 
 /// What the kernel's place is called where nothing was uploaded yet.

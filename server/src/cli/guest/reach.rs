@@ -222,8 +222,10 @@ mod tests {
             pools: Vec::new(),
             networks: vec![network("alone", true), network("routed", false)],
         };
-        let mut config = Config::default();
-        config.guest_address = Some("192.0.2.1".parse().unwrap());
+        let config = Config {
+            guest_address: Some("192.0.2.1".parse().unwrap()),
+            ..Config::default()
+        };
         let reached = |name: &str| find(&config, uri, &NicSource::Network(name.to_owned()), Some(&host));
         let said = reached("alone").err().map(|failure| failure.text()).unwrap_or_default();
         assert!(said.contains("network alone of 192.0.2.7 is isolated"), "{said}");
