@@ -220,3 +220,124 @@ fn a_template_of_cobblers_is_converted_and_what_it_could_not_is_named() {
     let rendered = session.run(&["profile", "get-autoinstall", "rocky9"]).succeeded();
     assert_eq!(rendered.out, "lang en_US.UTF-8\n");
 }
+
+#[test]
+fn odd_input_to_convert_is_refused_or_converted_whole_and_never_waited_for() {
+    let session = ready();
+    let refused = |path: &str, why: &str| {
+        let began = std::time::Instant::now();
+        let ran = session.run(&["template", "convert", path]).ended(1);
+        assert!(ran.out.is_empty() && ran.err.contains(why), "{path}: {}", ran.err);
+        assert!(began.elapsed().as_secs() < 5, "{path}");
+    };
+    let at = |name: &str| session.path(name).to_str().unwrap().to_owned();
+    refused(&at("nowhere.ks"), "No such file");
+    refused(&at("loaders"), "is no text of at most 256 KiB");
+    refused("/dev/zero", "is no text of at most 256 KiB");
+    nix::unistd::mkfifo(&session.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused(&at("pipe"), "is no text of at most 256 KiB");
+    std::fs::File::create(session.path("huge"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    refused(&at("huge"), "is no text of at most 256 KiB");
+    std::fs::write(session.path("binary"), b"\x7fELF\x02\x01\xff\xfe\0\0").unwrap();
+    refused(&at("binary"), "is no UTF-8 text");
+    // As large as may be, of one line and of many, and of nothing but beginnings.
+    let most = 256 << 10;
+    for (name, text) in [
+        ("one-line", "x".repeat(most)),
+        ("many-lines", "#if $a\n".repeat(most / 7)),
+        ("open", "$".repeat(most)),
+        ("deep", "(".repeat(most)),
+        ("deeper", format!("${{{}", "a[".repeat(most / 2 - 8))),
+        (
+            "nested",
+            format!("#if {}$a{}\n#end if\n", "(".repeat(most / 3), ")".repeat(most / 3)),
+        ),
+        (
+            "nested-less",
+            format!("${{{}a{}}}\n", "(".repeat(1500), ")".repeat(1500)),
+        ),
+        ("braces", "${".repeat(most / 2)),
+        ("calls", "$a(".repeat(most / 3)),
+        ("unclosed", "#if (\n".repeat(most / 6)),
+        (
+            "sets",
+            format!("{}{}", "#if $a\n".repeat(most / 16), "#set $x=1\n".repeat(most / 20)),
+        ),
+        ("empty", String::new()),
+    ] {
+        let source = session.write(name, &text);
+        let began = std::time::Instant::now();
+        let ran = session.run(&["template", "convert", &source]);
+        assert!(matches!(ran.code, 0 | 1), "{name}: {}", ran.err);
+        assert!(began.elapsed().as_secs() < 60, "{name} took {:?}", began.elapsed());
+    }
+    // Lines that end as on Windows are converted as the others.
+    let text = "#set $a = 'x'\n#if $a == 'x'\nlang $locale\n#else\nlang C\n#end if\n## a note\n$SNIPPET('report')\n";
+    let (unix, windows) = (
+        session.write("unix.ks", text),
+        session.write("windows.ks", &text.replace('\n', "\r\n")),
+    );
+    let converted = |path: &str| session.run(&["template", "convert", path]).succeeded().out;
+    assert_eq!(converted(&windows).replace("\r\n", "\n"), converted(&unix));
+}
+
+#[test]
+fn odd_templates_and_snippets_are_named_by_validate_and_change_no_other() {
+    let session = ready();
+    let validate = || session.run(&["validate-autoinstalls"]);
+    assert_eq!(validate().succeeded().out, "all 1 answer files render\n");
+    // Windows line ends never reach an installer's shell.
+    session.write("etc/snippets/ssh_keys", "# one\r\n# two\r\n");
+    validate().succeeded();
+    let text = session.run(&["profile", "get-autoinstall", "rocky9"]).succeeded().out;
+    assert!(text.contains("# one\n# two\n") && !text.contains('\r'), "{text}");
+    for (what, snippet, why) in [
+        ("itself", "{{ snippet('ssh_keys') }}", "etc/snippets/ssh_keys"),
+        ("by another", "{{ snippet('round') }}", "snippets/"),
+        ("nothing", "{{ snippet('nowhere') }}", "there is no snippet `nowhere`"),
+        (
+            "a loop",
+            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+            "snippets/ssh_keys",
+        ),
+    ] {
+        session.write("etc/snippets/round", "{{ snippet('ssh_keys') }}");
+        session.write("etc/snippets/ssh_keys", snippet);
+        let began = std::time::Instant::now();
+        let ran = validate().ended(1);
+        assert!(began.elapsed().as_secs() < 20, "{what} took {:?}", began.elapsed());
+        assert!(
+            ran.out.starts_with("profile rocky9  ks.cfg: ") && ran.out.ends_with("1 of 1 answer files are wrong\n"),
+            "{what}: {}",
+            ran.out
+        );
+        let why = why.trim_start_matches("etc/");
+        assert!(ran.out.contains(why), "{what}: {}", ran.out);
+        // And an edit of it is still told by machine.
+        let impact = session.run(&["template", "impact", "snippets/ssh_keys"]).succeeded();
+        assert!(
+            impact.out.contains("rocky9") || impact.err.contains("rocky9"),
+            "{what}: {}{}",
+            impact.out,
+            impact.err
+        );
+    }
+    // What is no text, or too large, is not used, and is said: what is built in stays.
+    for (what, bytes) in [
+        ("binary", b"\xff\xfe\0\0".to_vec()),
+        ("huge", vec![b'x'; (1 << 20) + 1]),
+    ] {
+        std::fs::write(session.path("etc/snippets/ssh_keys"), bytes).unwrap();
+        assert_eq!(validate().succeeded().out, "all 1 answer files render\n", "{what}");
+        let check = session.run(&["check"]);
+        assert!(
+            format!("{}{}", check.out, check.err).contains("snippets/ssh_keys: is no text"),
+            "{what}: {}{}",
+            check.out,
+            check.err
+        );
+    }
+}

@@ -300,7 +300,8 @@ impl Watcher {
         }
         let text = self.told(std::fs::read_to_string(path)).map_err(cannot)?;
         let template = Template {
-            text: text.into(),
+            // An editor of Windows ends lines so, and no shell of an installer can read them.
+            text: text.replace("\r\n", "\n").into(),
             origin: path.display().to_string(),
         };
         Ok(Some((stamp, Arc::new(template))))
@@ -339,16 +340,29 @@ impl Watcher {
             let Some(tree) = &distro.tree else { continue };
             let beside = distro.kernel.rsplit_once('/').map_or("", |(folder, _)| folder);
             for folder in [beside, "EFI/BOOT"] {
-                for file in TREE_LOADERS {
-                    let path = format!("{folder}/{file}");
+                for name in TREE_LOADERS {
+                    let path = format!("{folder}/{name}");
+                    if tree.iso.is_some() {
+                        // Its path is what it would be in the unpacked tree, which is how decide knows it for a file of the image.
+                        if let Ok(tree::Opened::File(file)) = tree::Place::from(tree).fetch(&path) {
+                            let found = Arc::new(Asset {
+                                path: tree.root.join(path.trim_start_matches('/')),
+                                size: file.size(),
+                                modified: file.modified().0,
+                            });
+                            loaders.entry(name.to_owned()).or_insert_with(|| found.clone());
+                            loaders.entry(format!("{}/{name}", distro.name)).or_insert(found);
+                        }
+                        continue;
+                    }
                     let roots = tree.overlay.iter().chain([&tree.root]);
                     let mut found = roots.filter_map(|root| Some((root, self.told(tree::look(root, &path)).ok()?)));
                     let Some((root, metadata)) = found.find(|(_, metadata)| metadata.is_file()) else {
                         continue;
                     };
                     let found = Arc::new(asset(root.join(path.trim_start_matches('/')), &metadata));
-                    loaders.entry(file.to_owned()).or_insert_with(|| found.clone());
-                    loaders.entry(format!("{}/{file}", distro.name)).or_insert(found);
+                    loaders.entry(name.to_owned()).or_insert_with(|| found.clone());
+                    loaders.entry(format!("{}/{name}", distro.name)).or_insert(found);
                 }
             }
         }

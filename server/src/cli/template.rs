@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// How snippets are named among templates.
 const SNIPPETS: &str = "snippets/";
+/// Largest file that is converted, in bytes: ten times the largest that Cobbler ships.
+const LARGEST: u64 = 256 << 10;
 /// Systems that a changed template is tried with; each has variables of its own.
 const TRIED: usize = 1000;
 
@@ -49,6 +51,13 @@ pub(super) fn run(command: &TemplateCommand, desk: &Desk) -> Result<Ended, Failu
 /// Converts one file; the result is printed also where something is left to do, since the rest of it is done.
 fn convert(options: &ConvertTemplate, desk: &Desk) -> Result<Ended, Failure> {
     let file = &options.file;
+    let metadata = fs::metadata(file).map_err(|error| Failure::file("cannot read", file, error))?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(Failure::said(
+            format!("{} is no text of at most {} KiB", file.display(), LARGEST >> 10),
+            "give one template or snippet of Cobbler's",
+        ));
+    }
     let bytes = fs::read(file).map_err(|error| Failure::file("cannot read", file, error))?;
     let text = String::from_utf8(bytes).map_err(|_| {
         Failure::said(

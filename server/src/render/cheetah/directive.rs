@@ -3,7 +3,7 @@
 //! Pure. A block that cannot be converted keeps its place as a comment, so that what lies inside it still can be.
 
 use super::expression::{is_name, quoted};
-use super::{Converter, shown};
+use super::{Converter, LONGEST, shown};
 
 /// Names that start a directive. A `#` before any other word is text: shells and kickstarts are full of them.
 const NAMES: [&str; 34] = [
@@ -85,6 +85,9 @@ impl<'t> Directive<'t> {
         for (at, c) in words.char_indices() {
             if at < skip_to {
                 continue;
+            }
+            if depth > 0 && at > LONGEST {
+                break;
             }
             match c {
                 '\n' if depth == 0 => {

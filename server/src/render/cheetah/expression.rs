@@ -2,6 +2,7 @@
 //!
 //! Pure and total: what has no equal here is refused with its reason, never guessed.
 
+use super::{DEEPEST, LONGEST};
 use std::collections::BTreeSet;
 
 /// Names of Cheetah's that need no parentheses there and do here: it calls whatever it finds.
@@ -56,7 +57,24 @@ enum Kind {
 
 /// Turns `source` into an expression of ours. `macros` are the names that the template defines itself.
 pub(super) fn convert(source: &str, macros: &BTreeSet<String>) -> Result<String, Unfit> {
+    if source.len() > LONGEST {
+        return Err(format!("an expression is longer than {} KiB", LONGEST / 1024));
+    }
     let tokens = tokens(source)?;
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for token in tokens.iter().filter(|token| token.kind == Kind::Sign) {
+        match token.text.as_str() {
+            "(" | "[" | "{" => depth = depth.saturating_add(1),
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = depth.max(deepest);
+    }
+    if deepest > DEEPEST {
+        return Err(format!(
+            "its brackets are {deepest} deep, and at most {DEEPEST} are followed"
+        ));
+    }
     let done = series(&tokens, macros)?;
     if done.is_empty() {
         return Err("an expression is missing".to_owned());

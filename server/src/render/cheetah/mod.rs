@@ -10,6 +10,10 @@ use directive::Directive;
 use expression::is_name;
 use std::collections::BTreeSet;
 
+/// Longest expression that is looked into, in bytes, and how deep its brackets may be: far above what people write.
+const LONGEST: usize = 4096;
+const DEEPEST: usize = 64;
+
 /// A converted template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted {
@@ -60,6 +64,8 @@ struct Converter<'t> {
     line: usize,
     /// What of that line is done.
     done: &'t str,
+    /// Where that line begins.
+    begun: usize,
     source: &'t str,
     out: String,
     notes: Vec<Note>,
@@ -83,6 +89,7 @@ impl<'t> Converter<'t> {
             rest: source,
             line: 1,
             done: "",
+            begun: 0,
             source,
             out: String::with_capacity(source.len()),
             notes: Vec::new(),
@@ -111,11 +118,13 @@ impl<'t> Converter<'t> {
     fn take(&mut self, length: usize) -> &'t str {
         let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
         self.line = self.line.saturating_add(taken.matches('\n').count());
-        self.rest = rest;
         let at = self.source.len().saturating_sub(rest.len());
-        let begun = self.source.get(..at).and_then(|before| before.rfind('\n'));
-        let begun = begun.map_or(0, |newline| newline.saturating_add(1));
-        self.done = self.source.get(begun..at).unwrap_or_default();
+        if let Some(newline) = taken.rfind('\n') {
+            let from = self.source.len().saturating_sub(self.rest.len());
+            self.begun = from.saturating_add(newline).saturating_add(1);
+        }
+        self.rest = rest;
+        self.done = self.source.get(self.begun..at).unwrap_or_default();
         taken
     }
 
@@ -267,6 +276,9 @@ fn enclosed(text: &str) -> Option<&str> {
     for (at, c) in text.char_indices() {
         if at < skip_to {
             continue;
+        }
+        if at > LONGEST {
+            return None;
         }
         match c {
             '{' | '(' | '[' => depth = depth.saturating_add(1),
