@@ -1,8 +1,12 @@
 //! A file above 4 GiB: two directory records, their extents one after the other or apart. Written sparse, with marks where it matters.
 
 use super::medium::{BSDTAR, XORRISO};
+use crate::http::{Lab, curl, curl_text};
 use crate::lab::need;
+use crate::tftp::reader::{Reader, request, sized};
+use crate::tftp::serving::{Serving, pattern};
 use cordwainer::distro::iso_source::{Iso, IsoFile, Opened};
+use cordwainer::tftp::packet::Packet;
 use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::File;
 use std::io::Read;
@@ -208,4 +212,114 @@ fn above_four_gib_every_byte_is_what_others_read() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains(&format!(" {size} ")), "{said}");
+}
+
+/// A file of two extents, the second behind a gap, with marks before, on and after the seam and the edge of 4 GiB. Its size.
+fn marked(path: &Path) -> u64 {
+    let tail = 30 + FIRST / SECTOR + 7;
+    let rest = 33 * SECTOR + 700;
+    let image = write(path, &[(30, FIRST), (tail, rest)], tail + 40);
+    image.write_all_at(b"the first byte", 30 * SECTOR).unwrap();
+    image
+        .write_all_at(b"end of the first", 30 * SECTOR + FIRST - 16)
+        .unwrap();
+    image.write_all_at(b"start of the second", tail * SECTOR).unwrap();
+    let edge = tail * SECTOR + (1 << 32) - FIRST;
+    image.write_all_at(b"below|above", edge - 6).unwrap();
+    image.write_all_at(b"the last", tail * SECTOR + rest - 8).unwrap();
+    FIRST + rest
+}
+
+#[test]
+fn http_serves_a_file_above_four_gib_by_ranges_over_the_seam_and_the_edge() {
+    let lab = Lab::start();
+    std::fs::remove_dir_all(lab.tree()).unwrap();
+    let size = marked(&lab.tree());
+    let url = lab.url("d/lab/big.wim");
+    let head = curl_text(&["-I", &url]);
+    assert!(
+        head.contains("200 OK") && head.contains(&format!("Content-Length: {size}\r\n")),
+        "{head}"
+    );
+    let edge = 1_u64 << 32;
+    for (range, wanted) in [
+        ("0-13".to_owned(), &b"the first byte"[..]),
+        (
+            format!("{}-{}", FIRST - 16, FIRST + 18),
+            b"end of the firststart of the second",
+        ),
+        (format!("{}-{}", edge - 6, edge + 4), b"below|above"),
+        (format!("{edge}-{}", edge + 4), b"above"),
+        (format!("{}-", size - 8), b"the last"),
+        ("-8".to_owned(), b"the last"),
+    ] {
+        let got = curl(&["-r", &range, &url]);
+        assert!(
+            got.stdout == wanted,
+            "{range}: {:?}",
+            String::from_utf8_lossy(&got.stdout)
+        );
+        let head = curl_text(&["-r", &range, "-o", "/dev/null", "-D", "-", &url]);
+        assert!(
+            head.contains("206 Partial Content") && head.contains(&format!("/{size}\r\n")),
+            "{range}: {head}"
+        );
+    }
+    // 32 MiB with the seam and the edge in their midst, in one piece.
+    let from = FIRST - (16 << 20);
+    let got = curl(&["-r", &format!("{from}-{}", size - 1), &url]).stdout;
+    let length = usize::try_from(size - from).unwrap();
+    let mut wanted = vec![0; length];
+    for (mark, place) in [
+        (&b"end of the first"[..], FIRST - 16),
+        (b"start of the second", FIRST),
+        (b"below|above", edge - 6),
+        (b"the last", size - 8),
+    ] {
+        let place = usize::try_from(place - from).unwrap();
+        wanted[place..place + mark.len()].copy_from_slice(mark);
+    }
+    assert!(got == wanted, "{} of {length} bytes", got.len());
+    let behind = curl_text(&["-r", &format!("{size}-"), "-o", "/dev/null", "-w", "%{http_code}", &url]);
+    assert_eq!(behind, "416");
+}
+
+#[test]
+fn tftp_tells_the_size_of_a_file_above_four_gib_and_crosses_the_seam_of_two_extents() {
+    let serving = Serving::start([127, 0, 0, 1], &[]);
+    std::fs::remove_dir_all(serving.tree()).unwrap();
+    let size = marked(&serving.tree());
+    let mut reader = Reader::new();
+    reader.ask(serving.address, &request("d/d1/big.wim", sized(1428, 1)));
+    match reader.hear() {
+        (_, Packet::OptionsGranted(options)) => assert_eq!(options.tsize, Some(size)),
+        other => panic!("{other:?}"),
+    }
+    // The same form, small enough for a transfer.
+    std::fs::remove_file(serving.tree()).unwrap();
+    let first = 300 * SECTOR;
+    let image = write(&serving.tree(), &[(30, first), (400, 100_001)], 500);
+    let bytes = pattern(usize::try_from(first).unwrap() + 100_001);
+    let (one, two) = bytes.split_at(usize::try_from(first).unwrap());
+    image.write_all_at(one, 30 * SECTOR).unwrap();
+    image.write_all_at(two, 400 * SECTOR).unwrap();
+    for (blksize, window) in [(1428, 16), (512, 1), (1000, 7)] {
+        let got = Reader::new().get(serving.address, &request("d/d1/big.wim", sized(blksize, window)));
+        assert!(got.bytes == bytes, "blocks of {blksize}: {} bytes", got.bytes.len());
+    }
+}
+
+#[test]
+#[ignore = "long: 4 GiB in packets"]
+fn tftp_carries_four_gib_and_more() {
+    let serving = Serving::start([127, 0, 0, 1], &[]);
+    std::fs::remove_dir_all(serving.tree()).unwrap();
+    let size = marked(&serving.tree());
+    let got = Reader::new().get(serving.address, &request("d/d1/big.wim", sized(1468, 64)));
+    assert_eq!(got.bytes.len() as u64, size);
+    let edge = 1 << 32;
+    let seam = usize::try_from(FIRST).unwrap();
+    assert_eq!(&got.bytes[seam - 16..seam + 19], b"end of the firststart of the second");
+    assert_eq!(&got.bytes[edge - 6..edge + 5], b"below|above");
+    assert!(got.bytes.ends_with(b"the last"));
 }

@@ -1,10 +1,21 @@
 //! HTTP and TFTP straight out of an image: the real servers, curl as the client.
 
 use super::medium::{XORRISO, folder, press};
+use crate::cli::Session;
 use crate::http::{Lab, curl, curl_text};
+use crate::lab::child::Child;
 use crate::lab::need;
-use crate::tftp::serving::{Serving, pattern};
-use std::fs;
+use crate::tftp::reader::{Reader, request, sized};
+use crate::tftp::serving::{Nowhere, Serving, pattern};
+use cordwainer::distro::iso_source::Iso;
+use cordwainer::event::What;
+use cordwainer::inventory::Row;
+use cordwainer::model::Tree;
+use cordwainer::tftp::packet::Packet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 #[test]
 fn http_serves_files_ranges_and_folders_out_of_an_image() {
@@ -95,4 +106,113 @@ fn tftp_serves_files_out_of_an_image() {
     }
     let url = format!("tftp://{}/d/d1/dists", serving.address);
     assert_eq!(curl(&[&url]).status.code(), Some(68), "a folder is no file");
+}
+
+#[test]
+fn tftp_never_mixes_two_images_and_refuses_another_one() {
+    if !need::all("iso::tftp_changed", &[&[XORRISO]]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (root, image) = (dir.path().join("original"), dir.path().join("medium.iso"));
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("initrd.gz"), vec![b'o'; 4 << 20]).unwrap();
+    press(&root, &image, &["-r"]);
+    let medium = Iso::open(&image).unwrap().medium();
+    let place = image.clone();
+    let serving = Serving::start_with([127, 0, 0, 1], &[], Arc::new(Nowhere), |mut world| {
+        let mut inventory = (*world.inventory).clone();
+        let mut distro = (**inventory.distro("d1").unwrap()).clone();
+        distro.tree = Some(Tree {
+            root: place,
+            in_place: true,
+            iso: Some(medium),
+            overlay: None,
+        });
+        inventory.put(Row::Distro(Arc::new(distro)));
+        world.inventory = Arc::new(inventory);
+        world
+    });
+    let asked = request("d/d1/initrd.gz", sized(1428, 1));
+    let whole = Reader::new().get(serving.address, &asked);
+    assert_eq!(whole.bytes, vec![b'o'; 4 << 20]);
+
+    // It is written to while it travels: what comes is the old one's, and then an error.
+    let mut reader = Reader::new();
+    reader.ask(serving.address, &asked);
+    let (from, _) = reader.hear();
+    reader.ack(from, 0);
+    let mut came = 0;
+    loop {
+        let (from, packet) = reader.hear();
+        let block = match packet {
+            Packet::Data { block, bytes } => {
+                assert!(bytes.iter().all(|byte| *byte == b'o'), "bytes of both came");
+                came += bytes.len();
+                block
+            }
+            Packet::Error { .. } => break,
+            other => panic!("{other:?}"),
+        };
+        if block == 20 {
+            let file = File::options().write(true).open(&image).unwrap();
+            for place in 1..medium.size >> 20 {
+                file.write_all_at(&vec![b'n'; 1 << 20], place << 20).unwrap();
+            }
+            // It may still be the second in which it was made.
+            file.set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+        }
+        reader.ack(from, block);
+    }
+    assert!((20 * 1428..4 << 20).contains(&came), "{came} bytes came");
+    serving.heard.wait(|what| match what {
+        What::TftpFailed { .. } => Some(()),
+        _ => None,
+    });
+    // Asked for again it is another image than the one that was imported, by its time.
+    reader.ask(serving.address, &asked);
+    reader.hear_error();
+}
+
+#[test]
+fn the_loaders_of_an_image_are_sent_as_those_of_an_unpacked_tree() {
+    if !need::all("iso::loaders", &[&[XORRISO]]) {
+        return;
+    }
+    let session = Session::new();
+    session.write(
+        "lab/lab/release",
+        "[release]\nname = Lab Linux\nversion = 1\narch = x86_64\n",
+    );
+    session.write("lab/boot/vmlinuz", "kernel");
+    session.write("lab/boot/initrd.img", "initrd!");
+    // A name that no package of this machine has.
+    session.write("lab/EFI/BOOT/BOOTAA64.EFI", "the medium's own loader");
+    let image = session.path("one.iso");
+    press(&session.path("lab"), &image, &["-r"]);
+    session
+        .run(&["import", "--path", image.to_str().unwrap(), "--name", "one"])
+        .succeeded();
+    session.write(
+        "session.toml",
+        "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\nbinding = \"token-only\"\n\
+         [http]\nport = 0\n[tftp]\nport = 0\n",
+    );
+    let mut daemon = Child::start("cordwainer", &mut session.command(&["serve"]));
+    let serving = daemon.wait_for_line("serving: ", Duration::from_secs(60));
+    let port = |mark: &str| {
+        let digits = serving.split(mark).nth(1).unwrap();
+        digits.chars().take_while(char::is_ascii_digit).collect::<String>()
+    };
+    for url in [
+        format!("tftp://127.0.0.1:{}/BOOTAA64.EFI", port("tftp port ")),
+        format!("tftp://127.0.0.1:{}/d/one/EFI/BOOT/BOOTAA64.EFI", port("tftp port ")),
+        format!("http://127.0.0.1:{}/l/BOOTAA64.EFI", port("http port ")),
+        format!("http://127.0.0.1:{}/d/one/EFI/BOOT/BOOTAA64.EFI", port("http port ")),
+    ] {
+        let got = curl(&[&url]);
+        assert_eq!(String::from_utf8_lossy(&got.stdout), "the medium's own loader", "{url}");
+    }
+    daemon.terminate();
+    assert!(daemon.wait_for_exit(Duration::from_secs(30)).success());
 }

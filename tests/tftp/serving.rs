@@ -74,7 +74,7 @@ impl Events for Heard {
 }
 
 /// Takes effects; the test world has no machine whose state they could change.
-struct Nowhere;
+pub struct Nowhere;
 
 impl Effects for Nowhere {
     fn before(&self, effects: Vec<Effect>) -> BoxFuture<'_, Result<(), NotDurable>> {

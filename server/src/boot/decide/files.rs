@@ -1,6 +1,7 @@
 //! Files and reports: loaders, trees, and what a token opens.
 
 use super::Deciding;
+use crate::assets::Asset;
 use crate::boot::preview::{beside, template_of};
 use crate::boot::{Answer, AnswerFile, Effect, When, paths};
 use crate::install::{Act, Arm, Input, Installation, Stage, State, Token, TokenKind};
@@ -26,10 +27,25 @@ pub(super) fn loader(deciding: &mut Deciding<'_>, name: &str) -> Answer {
                     loader: true,
                 });
             }
-            Answer::Loader(asset)
+            within_image(deciding, &asset).unwrap_or(Answer::Loader(asset))
         }
         None => deciding.not_found("no such loader", format!("there is no loader {}", paths::shown(name))),
     }
+}
+
+/// The loader as a file of the image that holds it; none for one that lies on the disk as it is.
+fn within_image(deciding: &Deciding<'_>, asset: &Asset) -> Option<Answer> {
+    deciding.world.inventory.distros().find_map(|distro| {
+        let tree = distro.tree.as_ref().filter(|tree| tree.iso.is_some())?;
+        let path = asset.path.strip_prefix(&tree.root).ok()?.to_str()?;
+        (!path.is_empty()).then(|| Answer::TreeFile {
+            distro: distro.name.clone(),
+            root: tree.root.clone(),
+            iso: tree.iso,
+            overlay: tree.overlay.clone(),
+            path: path.to_owned(),
+        })
+    })
 }
 
 /// A file of a distro's tree, or its kernel and initrd where it has no tree.

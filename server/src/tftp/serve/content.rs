@@ -20,7 +20,6 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{File, Metadata};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// Bytes of a block where no option says otherwise (RFC 1350).
@@ -266,13 +265,14 @@ impl Content {
                 Some(Ok(text.slice(range)))
             }
             Self::File(file) => {
-                let TreeFile::Plain(plain, _) = &**file else {
+                let (run, at) = file.run(want.offset)?;
+                if at.length < u64::try_from(want.length).unwrap_or(u64::MAX) {
                     return None;
-                };
+                }
                 let mut piece = vec![0; want.length];
                 let mut parts = [IoSliceMut::new(&mut piece)];
                 // Fewer bytes may be the end of the cache as well as of the file.
-                match preadv2(plain, &mut parts, want.offset, ReadWriteFlags::NOWAIT) {
+                match preadv2(run, &mut parts, at.offset, ReadWriteFlags::NOWAIT) {
                     Ok(length) if length == want.length => Some(unchanged(file).map(|()| Bytes::from(piece))),
                     _ => None,
                 }
@@ -299,16 +299,10 @@ impl Content {
     }
 }
 
-/// Refuses what came of a file that was written to since it was opened: half of the old and half of the new boots nothing.
+/// Refuses what came of a file that was written to since it was opened, or of an image that was: half of the old and half of the new boots nothing.
 fn unchanged(file: &TreeFile) -> Result<(), String> {
-    let TreeFile::Plain(plain, then) = file else {
-        return Ok(());
-    };
-    let now = plain.metadata().map_err(|error| error.to_string())?;
-    let of = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-    if of(&now) == of(then) {
-        Ok(())
-    } else {
-        Err("it was written to while it was sent; replace files by renaming".to_owned())
-    }
+    file.unchanged().map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => "it was written to while it was sent; replace files by renaming".to_owned(),
+        _ => error.to_string(),
+    })
 }
