@@ -27,6 +27,7 @@ pub fn furnish(session: &Session) {
          [tree]\narch = x86_64\nplatforms = x86_64,xen\n\
          [images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n",
     );
+    session.write("el9/repodata/repomd.xml", "<repomd/>");
     session.write("el9/images/pxeboot/vmlinuz", &"k".repeat(4096));
     session.write("el9/images/pxeboot/initrd.img", &"i".repeat(8192));
     session.write("deb/version.info", "Debian version: 12 (bookworm)\n");

@@ -41,6 +41,7 @@ impl Site {
              [tree]\narch = x86_64\nplatforms = x86_64,xen\n\
              [images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = images/pxeboot/initrd.img\n",
         );
+        session.write("tree/repodata/repomd.xml", "<repomd/>");
         session.write("tree/images/pxeboot/vmlinuz", &"k".repeat(4096));
         session.write("tree/images/pxeboot/initrd.img", &"i".repeat(8192));
         session.write(

@@ -1,5 +1,6 @@
 //! Importing: genuine and faithfully made trees, recognised, placed, and watched. Nothing here needs a network.
 
+mod boot_media;
 mod families;
 mod family_trees;
 mod genuine;
@@ -8,6 +9,8 @@ pub mod netboot;
 mod oracle;
 mod place;
 mod recognise;
+mod tls;
+mod unverified;
 mod url;
 mod watch;
 pub mod web;

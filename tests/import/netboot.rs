@@ -369,6 +369,7 @@ fn a_netinst_disc_needs_a_mirror_that_answers() {
     request.manners = Manners {
         allow_local: true,
         patience: Some(std::time::Duration::from_secs(1)),
+        ..Manners::default()
     };
     request.flags.mirror = Some(web.url("nothing"));
     let error = bench.import(&request).unwrap_err();
@@ -376,7 +377,8 @@ fn a_netinst_disc_needs_a_mirror_that_answers() {
     let error = error.to_string();
     assert!(
         error.contains(
-            "holds the base system alone, and the mirror that has the rest does not answer: http://127.0.0.1:"
+            "a netinst disc holds the base system alone: the installer needs a mirror of the same point release, and this one does \
+             not answer: http://127.0.0.1:"
         ),
         "{error}"
     );

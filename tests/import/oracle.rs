@@ -49,7 +49,11 @@ fn what_productmd_writes_is_read_as_productmd_reads_it() {
         ("CentOS Stream", "CentOS-Stream", "10", "ppc64le"),
         ("Fedora", "Fedora", "42", "x86_64"),
     ] {
-        let bench = Bench::with(&[("images/pxeboot/vmlinuz", "k"), ("images/pxeboot/initrd.img", "i")]);
+        let bench = Bench::with(&[
+            ("repodata/repomd.xml", "r"),
+            ("images/pxeboot/vmlinuz", "k"),
+            ("images/pxeboot/initrd.img", "i"),
+        ]);
         let path = bench.tree().join(".treeinfo").display().to_string();
         if python(WRITE, &[name, short, version, arch, &path]).is_none() {
             break;
@@ -75,7 +79,11 @@ fn what_productmd_writes_is_read_as_productmd_reads_it() {
 
 #[test]
 fn what_we_take_for_old_treeinfo_productmd_takes_too() {
-    let bench = Bench::with(&[("images/pxeboot/vmlinuz", "k"), ("images/pxeboot/initrd.img", "i")]);
+    let bench = Bench::with(&[
+        ("repodata/repomd.xml", "r"),
+        ("images/pxeboot/vmlinuz", "k"),
+        ("images/pxeboot/initrd.img", "i"),
+    ]);
     bench.put(
         ".treeinfo",
         "[general]\nfamily = CentOS\ntimestamp = 1554967041.76\nvariant = \nversion = 7\npackagedir = \narch = x86_64\n\n\

@@ -106,6 +106,44 @@ fn what_the_service_may_not_read_is_copied_and_made_readable() {
 }
 
 #[test]
+fn what_the_services_sandbox_hides_is_copied_though_its_mode_is_open() {
+    let bench = lab();
+    let folder = std::fs::canonicalize(bench.tree().parent().unwrap()).unwrap();
+    let request = ImportRequest {
+        hidden: vec!["/nothing".into(), folder.clone()],
+        ..bench.request()
+    };
+    let in_place = ImportRequest {
+        place: Place::InPlace,
+        ..request.clone()
+    };
+    let images = crate::lab::need::all("import::hidden", &[&[crate::iso::medium::XORRISO]]);
+    let image = folder.join("lab.iso");
+    if images {
+        crate::iso::medium::press(&bench.tree(), &image, &["-r"]);
+    }
+    for path in [Some(bench.tree()), images.then_some(image)].into_iter().flatten() {
+        let at = |request: &ImportRequest| ImportRequest {
+            path: path.clone(),
+            ..request.clone()
+        };
+        let error = bench.import(&at(&in_place)).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!(
+                "lies in {}, and the service's sandbox has one of its own",
+                folder.display()
+            )) && error.contains("move it elsewhere"),
+            "{error}"
+        );
+        let imported = bench.import(&at(&request)).unwrap();
+        assert!(!imported.distro.tree.as_ref().unwrap().in_place);
+        let text = said(&imported);
+        assert!(text.contains("a copy"), "{text}");
+        imported.withdraw().unwrap();
+    }
+}
+
+#[test]
 fn a_wished_copy_shares_nothing_and_keeps_links_and_times() {
     let bench = lab();
     bench.put("dists/bookworm/Release", "x");

@@ -47,7 +47,7 @@ fn the_red_hat_family_is_read_from_its_treeinfo() {
             format!("redhat {os_version} {arch} {name} {version} {arch} (.treeinfo)")
         );
         assert!(
-            args.starts_with("inst.ks={answer_url}/ks.cfg inst.repo={tree} "),
+            args.starts_with("inst.ks={answer_url}/ks.cfg inst.repo={repository} inst.stage2={stage2} "),
             "{args}"
         );
         assert_eq!(found, template);
@@ -68,7 +68,10 @@ fn old_treeinfo_has_only_a_general_section_and_old_arguments() {
         distro,
         "redhat rhel6 x86_64 Red Hat Enterprise Linux 6.10 x86_64 (.treeinfo)"
     );
-    assert!(args.starts_with("ks={answer_url}/ks.cfg method={tree} "), "{args}");
+    assert!(
+        args.starts_with("ks={answer_url}/ks.cfg method={repository} "),
+        "{args}"
+    );
     assert!(said(&bench.imported()).contains("no answer file is shipped for Red Hat Enterprise Linux 6.10"));
 }
 
@@ -370,7 +373,7 @@ fn other_families_are_told_apart() {
     let (distro, args, template) = outcome(&leap, Wishes::default());
     assert_eq!(distro, "suse suse15.6 x86_64 openSUSE Leap 15.6 x86_64 (.treeinfo)");
     assert!(
-        args.starts_with("install={tree} autoyast={answer_url}/autoinst.xml "),
+        args.starts_with("install={repository} instsys={stage2}/boot/{arch}/root autoyast={answer_url}/autoinst.xml "),
         "{args}"
     );
     assert_eq!(template, "suse/autoinst.xml");

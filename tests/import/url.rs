@@ -18,6 +18,7 @@ fn manners() -> Manners {
     Manners {
         allow_local: true,
         patience: Some(Duration::from_secs(1)),
+        ..Manners::default()
     }
 }
 

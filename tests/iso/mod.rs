@@ -5,5 +5,6 @@ mod damage;
 mod importing;
 mod large;
 pub mod medium;
+mod odd_names;
 mod reading;
 mod serving;

@@ -24,7 +24,8 @@ fn ways() -> [(&'static str, &'static str, &'static str); 6] {
         (
             "extras",
             DHCP,
-            "users=\"alice bob:wheel:adm\" repos=\"local=http://192.0.2.9/r names http://192.0.2.9/s\" proxy=http://192.0.2.9:3128 \
+            "users=\"alice bob:wheel:adm\" repos=\"local=http://192.0.2.9/r names http://192.0.2.9/s\" \
+             repository=http://192.0.2.8/pub/BaseOS/x86_64/os proxy=http://192.0.2.9:3128 \
              post_commands=\"systemctl enable --now 'x y'\" post_commands=\"echo $HOME\" packages=vim",
         ),
     ]

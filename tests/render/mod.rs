@@ -5,7 +5,7 @@ mod behaviour;
 mod cheetah;
 mod debian_installer;
 mod embedded;
-mod fixture;
+pub mod fixture;
 mod formats;
 pub mod golden;
 mod hostile;

@@ -1,5 +1,8 @@
 //! `import`: recognises a tree, puts it where it can be served, and stores its distro and profile in one transaction.
-#![expect(clippy::disallowed_methods, reason = "IO: reads the publisher's checksum file")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "IO: reads the publisher's checksum file, looks whether the unit is installed, and what the environment trusts"
+)]
 
 use super::args::Import;
 use super::desk::Desk;
@@ -16,6 +19,7 @@ use crate::distro::plan::Flags;
 use crate::distro::remote::is_url;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Largest checksum file that is read: those of whole mirrors have thousands of lines.
@@ -27,6 +31,7 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     let manners = Manners {
         allow_local: options.allow_local_address,
         patience: options.timeout.map(Duration::from_secs),
+        trust: std::env::var_os("SSL_CERT_FILE").map(PathBuf::from),
     };
     let request = ImportRequest {
         path: options.path.clone(),
@@ -53,6 +58,7 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
                 .map_err(|error| Failure::said(format!("--kernel-options: {error}"), ""))?,
         },
         service_user: None,
+        hidden: hidden(),
         checksums: options
             .checksum
             .as_deref()
@@ -108,6 +114,18 @@ pub(super) fn run(options: &Import, desk: &Desk) -> Result<Ended, Failure> {
     desk.printer.either(&value, &table(&rows))?;
     desk.printer.detail(applied.served.as_str());
     Ok(Ended::Well)
+}
+
+/// What the unit's PrivateTmp= hides from the service, where the unit is installed; a server that is started by hand sees all.
+fn hidden() -> Vec<PathBuf> {
+    let installed = ["/etc", "/usr/lib", "/lib"]
+        .iter()
+        .any(|place| std::fs::metadata(format!("{place}/systemd/system/cordwainer.service")).is_ok());
+    if installed {
+        vec!["/tmp".into(), "/var/tmp".into()]
+    } else {
+        Vec::new()
+    }
 }
 
 /// `--checksum`: the sum itself, or a file or URL that holds it.

@@ -5,11 +5,11 @@
 
 use super::cause::Cause;
 use super::detect::{Detected, Source};
-use super::download::Fetcher;
+use super::download::{FetchError, Fetcher};
 use super::import::{ImportRequest, Progress, enough_space};
 use super::netboot::{Disc, Netboot, NetbootError};
 use super::place::{Placed, Shelf};
-use super::plan::GENERIC;
+use super::plan::{GENERIC, mirror_of};
 use crate::model::{Distro, Name};
 use std::path::{Path, PathBuf};
 
@@ -71,6 +71,15 @@ pub(super) fn beside(request: &ImportRequest, source: &dyn Source, old: Option<&
             None => Ok(Beside::Nothing),
         };
     };
+    if let Some(number) = disc.later {
+        return Err(Cause::Asked {
+            why: format!(
+                "{} is disc {number} of its set: it holds more packages, and neither an installer nor the base system",
+                request.path.display()
+            ),
+            remedy: "import the first disc".to_owned(),
+        });
+    }
     let from_mirror = request.flags.mirror.is_some() || disc.netinst;
     let judged = |netboot: &Netboot| match from_mirror {
         true => Ok(()),
@@ -100,30 +109,44 @@ pub(super) fn beside(request: &ImportRequest, source: &dyn Source, old: Option<&
     }
 }
 
-/// Refuses a netinst disc whose mirror does not answer: nobody could install from it.
-pub(super) fn reaches_mirror(request: &ImportRequest, source: &dyn Source, detected: &Detected) -> Result<(), Cause> {
-    if detected.no_packages.is_none() || !Disc::of(source).is_some_and(|disc| disc.netinst) {
+/// Refuses a medium with too few packages where nobody names a mirror, or the mirror does not answer: nobody could install from it.
+/// `old` is the distro of an earlier import, whose mirror still holds.
+pub(super) fn reaches_mirror(request: &ImportRequest, detected: &Detected, old: Option<&Distro>) -> Result<(), Cause> {
+    let (Some(need), Some(why)) = (&detected.mirror, &detected.no_packages) else {
         return Ok(());
+    };
+    let given = request.flags.mirror.clone();
+    let mirror = given.or_else(|| mirror_of(old?)).or_else(|| need.usual.clone());
+    let Some(mirror) = mirror else {
+        return Err(Cause::NoPackages {
+            path: request.path.clone(),
+            why: why.clone(),
+            holds: need.holds.join(" or "),
+        });
+    };
+    let fetcher = Fetcher::new(&request.manners);
+    let mut missed = None;
+    for file in &need.holds {
+        let url = format!("{}/{file}", mirror.trim_end_matches('/'));
+        match fetcher.reaches(&url) {
+            Ok(()) => return Ok(()),
+            // It answers, and may hold the next.
+            Err(error @ FetchError::Status(_)) => missed = missed.or(Some((url, error))),
+            Err(error) => {
+                missed = Some((url, error));
+                break;
+            }
+        }
     }
-    let suite = detected.meta.iter().find(|(key, _)| key == "suite");
-    let suite = suite.map_or("stable", |(_, suite)| suite);
-    let mirror = request
-        .flags
-        .mirror
-        .as_deref()
-        .unwrap_or(DEBIAN_MIRROR)
-        .trim_end_matches('/');
-    let url = format!("{mirror}/dists/{suite}/Release");
-    let asked = Fetcher::new(&request.manners).reaches(&url);
-    asked.map_err(|error| Cause::NoMirror {
-        path: request.path.clone(),
-        url,
-        error: Box::new(error),
+    missed.map_or(Ok(()), |(url, error)| {
+        Err(Cause::NoMirror {
+            path: request.path.clone(),
+            why: why.clone(),
+            url,
+            error: Box::new(error),
+        })
     })
 }
-
-/// Where Debian's installers fetch packages when nobody says otherwise.
-const DEBIAN_MIRROR: &str = "http://deb.debian.org/debian";
 
 /// Puts what a tree that stays where it is needs into a place of its own.
 pub(super) fn lay_beside(

@@ -45,6 +45,14 @@ pub enum Cause {
         /// What is in its other file system.
         found: String,
     },
+    /// `--in-place`, but the service has a folder of its own where it lies.
+    #[error("{} lies in {}, and the service's sandbox has one of its own (PrivateTmp=)\n  remedy      move it elsewhere, to /srv say, or leave --in-place out to have it copied", .path.display(), .folder.display())]
+    Hidden {
+        /// What is imported.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// `--in-place`, but the service may not read the image.
     #[error("{} may not be read by the service (user {user})\n  remedy      chmod a+r the image and a+x the folders above it, or leave --in-place out to have it copied", .path.display())]
     IsoBarred {
@@ -73,12 +81,24 @@ pub enum Cause {
         /// Why.
         error: Box<FetchError>,
     },
+    /// A disc that holds too little, and nobody says where the rest is.
+    #[error("{}: {why}\n  remedy      import a disc that holds the packages (the DVD), or name a mirror of the same version: --mirror URL, the folder with {holds}", .path.display())]
+    NoPackages {
+        /// The disc.
+        path: PathBuf,
+        /// What it lacks.
+        why: String,
+        /// What the mirror must hold.
+        holds: String,
+    },
     /// A disc that holds too little, and a mirror that does not answer.
-    #[error("{} holds the base system alone, and the mirror that has the rest does not answer: {url}: {error}
-  or          import a disc that holds the packages (DVD-1), or give another mirror: --mirror URL", .path.display())]
+    #[error("{}: {why}, and this one does not answer: {url}: {error}
+  or          import a disc that holds the packages (the DVD), or give another mirror: --mirror URL", .path.display())]
     NoMirror {
         /// The disc.
         path: PathBuf,
+        /// What it lacks.
+        why: String,
         /// What was asked for.
         url: String,
         /// Why.

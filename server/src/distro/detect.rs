@@ -64,6 +64,15 @@ pub struct Found {
     pub size: Option<u64>,
 }
 
+/// A mirror that must have what a medium holds not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorNeed {
+    /// Paths below the mirror; one of them must be there.
+    pub holds: Vec<String>,
+    /// The mirror that is meant where the admin names none.
+    pub usual: Option<String>,
+}
+
 /// What a tree was recognised as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detected {
@@ -91,6 +100,8 @@ pub struct Detected {
     pub warnings: Vec<String>,
     /// Set when the tree holds no packages: the sentence that says what the installer needs instead.
     pub no_packages: Option<String>,
+    /// And the mirror that must answer then, or nobody could install from the tree.
+    pub mirror: Option<MirrorNeed>,
     /// Template variables for the distro.
     pub meta: Vec<(String, String)>,
 }
@@ -586,6 +597,17 @@ fn detected(
         .as_ref()
         .filter(|_| !rule.packages.iter().any(|path| !path.find(source, &values).is_empty()))
         .map(|without| say(without, &values));
+    let mirror = no_packages
+        .as_ref()
+        .filter(|_| !rule.mirror_holds.is_empty())
+        .map(|_| MirrorNeed {
+            holds: rule
+                .mirror_holds
+                .iter()
+                .filter_map(|path| path.write(&values))
+                .collect(),
+            usual: rule.mirror.as_ref().and_then(|mirror| mirror.write(&values)),
+        });
     let more = if rule.packages.is_empty() || no_packages.is_some() {
         &rule.meta_without_packages
     } else {
@@ -619,6 +641,7 @@ fn detected(
         initrd: candidate.initrd.iter().cloned().map(found).collect(),
         warnings,
         no_packages,
+        mirror,
         meta: meta.collect(),
     })
 }

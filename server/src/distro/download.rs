@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{self, Uri, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Proxy};
@@ -52,6 +52,8 @@ pub struct Manners {
     pub allow_local: bool,
     /// How long a server may be silent; none: a minute.
     pub patience: Option<Duration>,
+    /// The certificates that are trusted, in PEM; none: the system's.
+    pub trust: Option<PathBuf>,
 }
 
 impl Manners {
@@ -108,6 +110,11 @@ pub enum FetchError {
     /// Another import fetches it.
     #[error("another import fetches it\n  remedy      wait for it")]
     Busy,
+    /// Nobody who is trusted vouches for the server.
+    #[error(
+        "{0}\n  remedy      have the system trust the server's authority, or name its certificate: SSL_CERT_FILE=FILE"
+    )]
+    Certificate(String),
     /// It could not be asked, or did not speak HTTP.
     #[error("{0}\n  remedy      look whether the URL is right and the server is up")]
     Failed(String),
@@ -163,9 +170,17 @@ fn failed(error: ureq::Error, patience: Duration) -> FetchError {
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>()) {
             Some(refused) => FetchError::Local(refused.0.clone()),
             None if error.kind() == io::ErrorKind::TimedOut => FetchError::Slow(patience),
-            None => FetchError::Failed(error.to_string()),
+            None => told(error.to_string()),
         },
-        error => FetchError::Failed(error.to_string()),
+        error => told(error.to_string()),
+    }
+}
+
+/// What TLS says of a certificate comes as a text alone.
+fn told(why: String) -> FetchError {
+    match why.split_once("invalid peer certificate: ") {
+        Some((_, why)) => FetchError::Certificate(format!("the server's certificate is refused: {why}")),
+        None => FetchError::Failed(why),
     }
 }
 
@@ -210,7 +225,11 @@ impl Fetcher {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("cordwainer/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(trusted()).build())
+            .tls_config(
+                TlsConfig::builder()
+                    .root_certs(trusted(manners.trust.as_deref()))
+                    .build(),
+            )
             .proxy(proxy)
             .max_idle_connections(0)
             .timeout_resolve(Some(short))
@@ -637,25 +656,27 @@ pub(super) fn tidy(state: &Path) {
     }
 }
 
-/// What the system trusts; where it keeps no bundle that can be read, what Mozilla trusted when this program was built.
-fn trusted() -> RootCerts {
-    for path in TRUSTED {
-        let Ok(metadata) = std::fs::metadata(path) else {
-            continue;
-        };
-        if metadata.len() > LARGEST_BUNDLE {
-            continue;
-        }
-        let Ok(bytes) = std::fs::read(path) else { continue };
-        let certificates: Vec<_> = parse_pem(&bytes)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        if !certificates.is_empty() {
-            return RootCerts::Specific(Arc::new(certificates));
-        }
+/// What the admin trusts, and nothing else; else what the system trusts; where it keeps no bundle that can be read, what Mozilla trusted when
+/// this program was built.
+fn trusted(own: Option<&Path>) -> RootCerts {
+    if let Some(path) = own {
+        // A file that cannot be read vouches for nobody: what he did not mean must not take its place.
+        return RootCerts::Specific(Arc::new(certificates(path)));
     }
-    RootCerts::WebPki
+    let mut bundles = TRUSTED.iter().map(|path| certificates(Path::new(path)));
+    match bundles.find(|bundle| !bundle.is_empty()) {
+        Some(bundle) => RootCerts::Specific(Arc::new(bundle)),
+        None => RootCerts::WebPki,
+    }
+}
+
+fn certificates(path: &Path) -> Vec<Certificate<'static>> {
+    let small = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= LARGEST_BUNDLE);
+    let bytes = if small { std::fs::read(path) } else { Ok(Vec::new()) };
+    parse_pem(&bytes.unwrap_or_default())
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect()
 }

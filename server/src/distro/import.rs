@@ -61,6 +61,8 @@ pub struct ImportRequest {
     pub flags: Flags,
     /// The user that the service runs as; none: `cordwainer`.
     pub service_user: Option<String>,
+    /// Folders of which the service's sandbox has one of its own: what lies there is copied.
+    pub hidden: Vec<PathBuf>,
     /// The publisher's checksums, which must vouch for the image.
     pub checksums: Option<Checksums>,
     /// The netboot files of a Debian disc: a folder, netboot.tar.gz, or a package.
@@ -249,7 +251,7 @@ fn run(
         });
     }
     let user = request.service_user.as_deref().unwrap_or("cordwainer");
-    let reader = Reader::of(user).map_err(at(&root))?;
+    let reader = Reader::of(user).map_err(at(&root))?.not_seeing(&request.hidden);
     let medium = if std::fs::metadata(&root).map_err(at(&root))?.is_dir() {
         None
     } else {
@@ -291,7 +293,7 @@ fn run(
         }
         detected => detected?,
     };
-    reaches_mirror(request, source, &detected)?;
+    reaches_mirror(request, &detected, known.map(Arc::as_ref))?;
     let name = match &request.name {
         Some(name) => name.clone(),
         None => name_for(&detected).ok_or_else(|| Cause::Asked {
@@ -446,6 +448,7 @@ fn described(request: &ImportRequest, source: &dyn Source) -> Result<Detected, C
                 .to_owned(),
         ],
         no_packages: None,
+        mirror: None,
         meta: Vec::new(),
     })
 }
@@ -468,6 +471,12 @@ fn settle(
     }
     let in_state = root.starts_with(state.join("distros"));
     let in_place = match (request.place, &survey.unreadable) {
+        (Place::InPlace, Some(folder)) if reader.hides(folder) => {
+            return Err(Cause::Hidden {
+                path: request.path.clone(),
+                folder: folder.clone(),
+            });
+        }
         (Place::InPlace, Some(path)) => {
             return Err(Cause::Barred {
                 path: path.clone(),
@@ -618,7 +627,14 @@ fn serving(asked: &Path, tree: &Tree, survey: &Survey, millis: u128) -> String {
     if tree.iso.is_some() {
         let keep = if tree.in_place { "; keep the image there" } else { "" };
         let copy = if tree.in_place { "" } else { "a copy, " };
-        return format!("straight out of {copy}{} ({amount}){keep}", tree.root.display());
+        let because = match &survey.unreadable {
+            Some(barred) if !tree.in_place => format!(", because the service may not read {}", barred.display()),
+            _ => String::new(),
+        };
+        return format!(
+            "straight out of {copy}{} ({amount}){because}{keep}",
+            tree.root.display()
+        );
     }
     if tree.in_place {
         return format!(

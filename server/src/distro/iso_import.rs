@@ -107,6 +107,12 @@ impl Medium {
                         remedy: "leave --in-place out to have the disc copied".to_owned(),
                     });
                 }
+                (Place::InPlace, Some(folder)) if reader.hides(folder) => {
+                    return Err(Cause::Hidden {
+                        path: request.path.clone(),
+                        folder: folder.clone(),
+                    });
+                }
                 (Place::InPlace, Some(path)) => {
                     return Err(Cause::IsoBarred {
                         path: path.clone(),

@@ -140,6 +140,8 @@ pub(super) struct Disc {
     arch: Arch,
     /// It holds the base system alone.
     pub(super) netinst: bool,
+    /// A later disc of its set, which holds more packages and no base system: which.
+    pub(super) later: Option<u32>,
 }
 
 impl Disc {
@@ -170,11 +172,16 @@ impl Disc {
         }
         let version = before.split_whitespace().next_back()?.to_owned();
         let netinst = after.split_whitespace().any(|word| matches!(word, "NETINST" | "BC"));
+        let number = after.split_whitespace().find_map(|word| word.strip_prefix("Binary-"));
+        let number = number.and_then(|number| number.parse().ok());
+        // Discs that were unpacked over each other tell the last one's number and hold all the same what the first has.
+        let installs = source.look(".disk/base_installable") != Look::Missing;
         Some(Self {
             version,
             codename,
             arch,
             netinst,
+            later: number.filter(|number| *number > 1 && !installs),
         })
     }
 

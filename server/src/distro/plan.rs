@@ -92,7 +92,8 @@ pub fn plan(
     distro.tree = Some(tree);
     distro.signature = (detected.signature.as_str() != GENERIC).then(|| detected.signature.clone());
     distro.kernel_options.merge_in_place(&flags.kernel_options);
-    let mirror = flags.mirror.as_deref().and_then(mirror_parts).into_iter().flatten();
+    let mirror = flags.mirror.as_deref().map(|url| mirror_words(&detected.breed, url));
+    let mirror = mirror.into_iter().flatten();
     // A mirror that the admin names is where packages come from, whatever the tree holds.
     let of_tree = |key: &str| flags.mirror.is_none() || !matches!(key, "tree_is_mirror" | "unsigned_tree");
     let meta = detected.meta.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -155,7 +156,11 @@ pub struct Line {
 /// What import says of `planned` (voice: one line, one thing). `serving` is the sentence of where the tree lies.
 #[must_use]
 pub fn sentences(detected: &Detected, signature: Option<&Signature>, planned: &Planned, serving: String) -> Vec<Line> {
-    let line = |label, text| Line { label, text };
+    // Names of trees and of files in them are not ours, and each line is one line.
+    let line = |label, text: String| Line {
+        label,
+        text: text.chars().filter(|c| !c.is_control()).collect(),
+    };
     let name = &planned.distro.name;
     let shown = |found: &Found| {
         let bytes = found.size.map_or_else(|| "size unknown".to_owned(), size);
@@ -213,11 +218,17 @@ pub fn sentences(detected: &Detected, signature: Option<&Signature>, planned: &P
     }
     if let Some(why) = &detected.no_packages {
         lines.push(line("warning", why.clone()));
-        lines.extend(mirror_of(&planned.distro).map(|mirror| {
+        let usual = || by_parts(&planned.distro.breed).then(|| "http://deb.debian.org/debian".to_owned());
+        lines.extend(mirror_of(&planned.distro).or_else(usual).map(|mirror| {
+            let words = if by_parts(&planned.distro.breed) {
+                "\"mirror_host=HOST mirror_directory=/PATH\""
+            } else {
+                "repository=URL"
+            };
             line(
                 "mirror",
                 format!(
-                    "{mirror}; another one: cordwainer distro edit --name {name} --in-place --autoinstall-meta \"mirror_host=HOST mirror_directory=/PATH\""
+                    "{mirror}; another one: cordwainer distro edit --name {name} --in-place --autoinstall-meta {words}"
                 ),
             )
         }));
@@ -249,22 +260,31 @@ fn memory(mib: u32) -> String {
     }
 }
 
-/// A mirror's URL as the preseed template takes it.
-fn mirror_parts(url: &str) -> Option<[(&'static str, &str); 2]> {
-    let (_, rest) = url.split_once("://")?;
+/// A mirror's URL as the templates of a breed take it: d-i is told its parts, others the whole.
+fn mirror_words<'a>(breed: &str, url: &'a str) -> Vec<(&'static str, &'a str)> {
+    if !by_parts(breed) {
+        return vec![("repository", url.trim_end_matches('/'))];
+    }
+    let Some((_, rest)) = url.split_once("://") else {
+        return Vec::new();
+    };
     let at = rest.find('/').unwrap_or(rest.len());
-    let (host, directory) = rest.split_at_checked(at)?;
+    let (host, directory) = rest.split_at_checked(at).unwrap_or((rest, ""));
     let directory = if directory.is_empty() { "/" } else { directory };
-    Some([("mirror_host", host), ("mirror_directory", directory)])
+    vec![("mirror_host", host), ("mirror_directory", directory)]
 }
 
-/// Where a Debian-like installer fetches its packages, when its tree holds none.
-fn mirror_of(distro: &Distro) -> Option<String> {
-    if !matches!(distro.breed.as_str(), "debian" | "ubuntu") {
-        return None;
-    }
+fn by_parts(breed: &str) -> bool {
+    matches!(breed, "debian" | "ubuntu")
+}
+
+/// Where the installer of `distro` fetches its packages, if not from the tree, as far as the distro says.
+pub(super) fn mirror_of(distro: &Distro) -> Option<String> {
     let text = |key| distro.autoinstall_meta.text(key);
-    let host = text("mirror_host").unwrap_or("deb.debian.org");
+    if !by_parts(&distro.breed) {
+        return text("repository").map(str::to_owned);
+    }
+    let host = text("mirror_host")?;
     Some(format!(
         "http://{host}{}",
         text("mirror_directory").unwrap_or("/debian")

@@ -86,6 +86,10 @@ pub struct Rule {
     pub packages: Vec<Pattern>,
     /// What to say when it holds none.
     pub without_packages: Option<Pattern>,
+    /// What a mirror must hold, any of it, where the tree holds no packages; empty: it is not asked.
+    pub mirror_holds: Vec<Pattern>,
+    /// The mirror where the admin names none; none: he must.
+    pub mirror: Option<Pattern>,
     /// Why a tree without kernel and initrd at those places is refused; none: the rule just does not fit.
     pub without_media: Option<Pattern>,
     /// Why what this rule finds is refused.
@@ -181,6 +185,9 @@ struct WireRule {
     #[serde(default)]
     packages: Vec<String>,
     without_packages: Option<String>,
+    #[serde(default)]
+    mirror_holds: Vec<String>,
+    mirror: Option<String>,
     without_media: Option<String>,
     refuse: Option<String>,
     remedy: Option<String>,
@@ -243,12 +250,15 @@ struct WireStage {
 }
 
 /// The placeholders that kernel arguments may hold; `boot` fills them. `iso` and `rootfs` are URLs of what the installer loads whole, from
-/// the variable of that name: a path below the tree, or a URL. Those that begin with `net_` stand alone as a word, and for as many as the
+/// the variable of that name: a path below the tree, or a URL. `repository` is where packages come from, the tree where no variable of that name
+/// says otherwise; `stage2` is the tree where one does, and a word with it is left out where none does. Those that begin with `net_` stand alone as a word, and for as many as the
 /// machine's network needs (`boot::LANGUAGES`).
-pub const PLACEHOLDERS: [&str; 18] = [
+pub const PLACEHOLDERS: [&str; 20] = [
     "answer_url",
     "report_url",
     "tree",
+    "repository",
+    "stage2",
     "iso",
     "rootfs",
     "modloop",
@@ -429,6 +439,9 @@ impl WireRule {
         if self.media.is_empty() && self.refuse.is_none() {
             return Err("it needs media (kernel and initrd), or refuse with a reason".to_owned());
         }
+        if !self.mirror_holds.is_empty() && self.without_packages.is_none() {
+            return Err("mirror_holds needs without_packages, which says why a mirror is asked".to_owned());
+        }
         let text = self
             .text
             .iter()
@@ -458,6 +471,8 @@ impl WireRule {
                 .collect::<Result<_, _>>()?,
             packages: patterns(self.packages)?,
             without_packages: optional(self.without_packages)?,
+            mirror_holds: patterns(self.mirror_holds)?,
+            mirror: optional(self.mirror)?,
             without_media: optional(self.without_media)?,
             refuse: optional(self.refuse)?,
             remedy: optional(self.remedy)?,
@@ -540,6 +555,11 @@ mod tests {
             ("{answer_url}", "{answer_url", "in boot args"),
             ("file = ['x']", "file = []", "[[detect]] `x`: file names no marker"),
             ("kernel = 'k'", "kernel_key = 'k'", "kernel_key and initrd_key"),
+            (
+                "file = ['x']",
+                "file = ['x']\nmirror_holds = ['y']",
+                "mirror_holds needs without_packages",
+            ),
             ("kernel = 'k'", "kernel = 'k{'", "write {name} where a value stands"),
             ("media = [{ kernel = 'k', initrd = ['i'] }]", "", "it needs media"),
             ("answer_file = 'a'", "answer_file = '../a'", "is no file name"),

@@ -23,7 +23,12 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<&str> = self.kernels.iter().chain(&self.initrds).map(String::as_str).collect();
+        let named: Vec<String> = self
+            .kernels
+            .iter()
+            .chain(&self.initrds)
+            .map(|path| shown(path))
+            .collect();
         if named.is_empty() && self.others == 0 {
             return f.write_str("an empty folder");
         }
@@ -42,6 +47,11 @@ impl fmt::Display for Summary {
     }
 }
 
+/// What a medium calls its files goes to a terminal: on one line, and not for ever.
+fn shown(path: &str) -> String {
+    path.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
 fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -53,6 +63,16 @@ fn thousands(number: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A path as a shell takes it.
+fn word(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        in_quotes(path)
+    }
 }
 
 /// For a shell, on one line.
@@ -67,7 +87,7 @@ pub(super) fn remedy(found: &Summary) -> String {
         let initrds: Vec<String> = entry
             .initrd
             .iter()
-            .map(|initrd| format!(" --initrd {initrd}"))
+            .map(|initrd| format!(" --initrd {}", word(initrd)))
             .collect();
         let args = if entry.args.is_empty() {
             String::new()
@@ -76,12 +96,13 @@ pub(super) fn remedy(found: &Summary) -> String {
         };
         return format!(
             "its own {} starts it so (unverified): --breed generic --kernel {}{}{args}; or {own}",
-            entry.from,
-            entry.kernel,
+            shown(&entry.from),
+            word(&entry.kernel),
             initrds.concat()
         );
     }
-    match (found.kernels.first(), found.initrds.first()) {
+    let kernel = found.kernels.first().map(|kernel| word(kernel));
+    match (kernel, found.initrds.first().map(|initrd| word(initrd))) {
         (Some(kernel), Some(initrd)) => {
             format!("name it: --breed generic --kernel {kernel} --initrd {initrd}; or {own}")
         }

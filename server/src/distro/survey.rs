@@ -19,6 +19,8 @@ pub(super) struct Reader {
     pub(super) name: String,
     uid: u32,
     groups: Vec<u32>,
+    /// Folders of which it has one of its own, so that it never sees what lies there.
+    hidden: Vec<PathBuf>,
 }
 
 impl Reader {
@@ -31,6 +33,7 @@ impl Reader {
                 name: user.name,
                 uid: user.uid.as_raw(),
                 groups: groups.into_iter().map(Gid::as_raw).collect(),
+                hidden: Vec::new(),
             });
         }
         let uid = nix::unistd::geteuid();
@@ -40,7 +43,21 @@ impl Reader {
             name: User::from_uid(uid)?.map_or_else(|| format!("user {uid}"), |user| user.name),
             uid: uid.as_raw(),
             groups,
+            hidden: Vec::new(),
         })
+    }
+
+    /// The same, in a sandbox that hides `folders`.
+    pub(super) fn not_seeing(self, folders: &[PathBuf]) -> Self {
+        Self {
+            hidden: folders.to_vec(),
+            ..self
+        }
+    }
+
+    /// True for a folder that its sandbox hides, whatever its mode.
+    pub(super) fn hides(&self, folder: &Path) -> bool {
+        self.hidden.iter().any(|hidden| hidden == folder)
     }
 
     /// May it do `bits` (4 read, 1 enter) to what `metadata` is of?
@@ -67,7 +84,7 @@ impl Reader {
         let mut above: Vec<&Path> = root.ancestors().skip(1).collect();
         above.reverse();
         for folder in above {
-            if !self.may(&std::fs::metadata(folder)?, 1) {
+            if self.hides(folder) || !self.may(&std::fs::metadata(folder)?, 1) {
                 return Ok(Some(folder.to_path_buf()));
             }
         }

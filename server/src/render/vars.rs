@@ -460,6 +460,9 @@ fn derive(set: &mut Set) {
         .and_then(|(_, rest)| rest.split_once('/'))
         .map_or_else(String::new, |(_, path)| format!("/{path}"));
     set.put("install_source_directory", directory.as_str());
+    if set.text("repository").is_empty() && !tree.is_empty() {
+        set.put("repository", tree.as_str());
+    }
     if matches!(set.text("breed"), "debian" | "ubuntu") {
         debian(set, &tree, &directory);
     }

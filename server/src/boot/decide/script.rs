@@ -328,10 +328,18 @@ fn values(deciding: &Deciding<'_>, resolved: &Resolved, subject: &Subject<'_>) -
     };
     let (answer_url, report_url) = subject.urls.clone().unwrap_or_default();
     let mac = subject.mac;
+    let tree = format!("{base}/{}", paths::tree(&distro.name, ""));
+    // A medium without packages brings its second stage all the same.
+    let (repository, stage2) = match resolved.autoinstall_meta.text("repository") {
+        Some(mirror) if mirror.contains("://") => (mirror.to_owned(), tree.clone()),
+        _ => (tree.clone(), String::new()),
+    };
     vec![
         ("answer_url", answer_url),
         ("report_url", report_url),
-        ("tree", format!("{base}/{}", paths::tree(&distro.name, ""))),
+        ("tree", tree),
+        ("repository", repository),
+        ("stage2", stage2),
         ("iso", whole_file(resolved, "iso", &base).unwrap_or_default()),
         ("rootfs", whole_file(resolved, "rootfs", &base).unwrap_or_default()),
         ("modloop", whole_file(resolved, "modloop", &base).unwrap_or_default()),
@@ -365,7 +373,9 @@ pub(super) fn signature_options(deciding: &Deciding<'_>, resolved: &Resolved, su
     let known = |word: &&str| {
         let needs_url = wants(word, "answer_url") || wants(word, "report_url");
         let needs_mac = wants(word, "mac") || wants(word, "bootif");
-        !(needs_url && subject.urls.is_none() || needs_mac && mac.is_none())
+        let needs_stage2 = wants(word, "stage2");
+        let empty_stage2 = || values.iter().any(|(name, value)| *name == "stage2" && value.is_empty());
+        !(needs_url && subject.urls.is_none() || needs_mac && mac.is_none() || needs_stage2 && empty_stage2())
     };
     let words: Vec<&str> = args.split_whitespace().filter(known).collect();
     let layer = Layer::Signature(name.clone());
