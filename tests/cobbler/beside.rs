@@ -212,3 +212,105 @@ fn menus_group_what_a_stranger_may_choose() {
     let above = server.call("get_menu", &["linux".into(), false.into(), token]).unwrap();
     assert_eq!(get(&above, "children"), &["el"].into_iter().collect());
 }
+
+/// Scripts and files by Cobbler's URLs: of a profile only where anyone may have its answer file, of a system by the rules of its own.
+#[test]
+fn scripts_and_templated_files_are_rendered_for_whom_the_answer_file_is_for() {
+    let server = Server::furnished("", "", |session| {
+        session.write("etc/kickstarts/scripts/early", "echo {{ profile_name }} $HOME\n");
+        session.write("etc/kickstarts/site/motd", "welcome to {{ distro }}\n");
+    });
+    let run = |words: &[&str]| {
+        server.session.run(words).succeeded();
+    };
+    let body = |path: &str| {
+        let answer = http(&server, path);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+    };
+    let script = "/cblr/svc/op/script/profile/rocky9?script=early";
+    let file = "/cblr/svc/op/template/profile/rocky9/path/_etc_site__motd";
+    run(&[
+        "profile",
+        "edit",
+        "rocky9",
+        "--template-files",
+        "site/motd=/etc/site_motd",
+    ]);
+    for path in [script, file] {
+        assert_eq!(body(path).0, "404", "{path}");
+    }
+    run(&["profile", "edit", "rocky9", "--anonymous-autoinstall=1"]);
+    assert_eq!(body(script), ("200".to_owned(), "echo rocky9 $HOME\n".to_owned()));
+    assert_eq!(body(file), ("200".to_owned(), "welcome to rocky9\n".to_owned()));
+    for path in [
+        "/cblr/svc/op/script/profile/rocky9?script=../el9.ks",
+        "/cblr/svc/op/script/profile/rocky9?script=/etc/passwd",
+        "/cblr/svc/op/script/profile/rocky9?script=late",
+        "/cblr/svc/op/script/profile/rocky9",
+        "/cblr/svc/op/template/profile/rocky9/path/_etc_shadow",
+        "/cblr/svc/op/bootcfg/profile/rocky9",
+    ] {
+        assert_eq!(body(path).0, "404", "{path}");
+    }
+    run(&[
+        "system",
+        "add",
+        "web1",
+        "--profile",
+        "rocky9",
+        "--mac",
+        "52:54:00:00:00:01",
+        "--netboot-enabled=1",
+    ]);
+    // It is armed, and this is not its address.
+    for path in [
+        "/cblr/svc/op/script/system/web1?script=early",
+        "/cblr/svc/op/template/system/web1/path/_etc_site__motd",
+        "/cblr/svc/op/bootcfg/system/web1",
+    ] {
+        assert_eq!(body(path).0, "404", "{path}");
+    }
+    assert!(body("/images/rocky9/vmlinuz").1.starts_with("kkkk"));
+}
+
+/// `ctime` stays, `mtime` follows each change, and `get_*_since` asks for it.
+#[test]
+fn what_is_read_says_when_it_was_made_and_changed() {
+    let server = Server::new("");
+    let token = server.login("admin");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    let dates = |name: &str| {
+        let profile = server
+            .call("get_profile", &[name.into(), false.into(), token.clone()])
+            .unwrap();
+        let date = |field: &str| match get(&profile, field) {
+            Value::Double(seconds) => *seconds,
+            other => panic!("{field}: {other:?}"),
+        };
+        (date("ctime"), date("mtime"))
+    };
+    let (made, changed) = dates("rocky9");
+    assert!(
+        made > now - 600.0 && made <= changed && changed < now + 60.0,
+        "{made} {changed}"
+    );
+    server
+        .session
+        .run(&["profile", "edit", "rocky9", "--comment", "later"])
+        .succeeded();
+    let later = dates("rocky9");
+    assert!(later.0 == made && later.1 >= changed, "{later:?}");
+    let since = |seconds: f64| {
+        let found = server.call("get_profiles_since", &[Value::Double(seconds), token.clone()]);
+        match found.unwrap() {
+            Value::Array(found) => found.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(since(now + 600.0), 0);
+    assert_eq!(since(0.0), 2);
+}

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where `tests/run` puts koan; none where it is not, which is said, and a failure with CORDWAINER_REQUIRE_ALL=1.
-fn koan() -> Option<PathBuf> {
+pub(super) fn koan() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
@@ -67,10 +67,18 @@ impl Lan {
         );
         web1.ip(&["link", "set", "eth0", "address", "52:54:00:00:00:01"]);
         let session = Session::new();
+        let overrides = session.path("etc").display().to_string();
+        for mode in ["pre", "post", "firstboot", "failed"] {
+            // Each says how it was called; `$(...)` in an argument would show a shell.
+            let said = session.path("hooks.said").display().to_string();
+            let text = format!("#!/bin/sh\necho {mode} \"$@\" $CORDWAINER_EVENT $CORDWAINER_MAC >> {said}\n");
+            let hook = session.write(&format!("etc/hooks/{mode}/10-say"), &text);
+            std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
         session.write(
             "session.toml",
             &format!(
-                "[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"off\"\n[http]\nport = {port}\n[tftp]\nport = 0\n\
+                "overrides = \"{overrides}\"\n[server]\ninterfaces = [\"br0\"]\n[dhcp]\nmode = \"off\"\n[http]\nport = {port}\n[tftp]\nport = 0\n\
                  [cobbler]\n{cobbler}\n[defaults]\nssh_authorized_keys = [\"{KEY}\"]\n"
             ),
         );
@@ -396,6 +404,16 @@ fn armed(lan: &Lan, base: &str) {
             .contains("installed")
     );
     assert!(lan.get(&lan.web1, &path).ends_with("[404]"));
+    // Its hooks ran, once each, in this order.
+    let wanted =
+        "pre system web1 10.79.0.11 pre 52:54:00:00:00:01\npost system web1 10.79.0.11 post 52:54:00:00:00:01\n";
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = String::new();
+    while said != wanted {
+        assert!(Instant::now() < deadline, "the hooks said {said:?}");
+        std::thread::sleep(Duration::from_millis(50));
+        said = std::fs::read_to_string(lan.session.path("hooks.said")).unwrap_or_default();
+    }
     assert_eq!(lan.get(&lan.web1, "/cblr/svc/op/list/what/systems"), "web1\n [200]");
     assert!(
         lan.get(&lan.web1, "/cblr/svc/op/gpxe/system/web1")

@@ -5,6 +5,7 @@ mod koan;
 mod migrate;
 mod refused;
 mod replay;
+mod virt;
 
 use crate::cli::Session;
 use crate::lab::child::Child;
@@ -66,16 +67,23 @@ impl Server {
 
     /// Starts it with this in its `[cobbler]` section, and these sections beside.
     pub fn with(cobbler: &str, more: &str) -> Self {
+        Self::furnished(cobbler, more, |_| ())
+    }
+
+    /// The same, once this was done to its session.
+    pub fn furnished(cobbler: &str, more: &str, before: impl FnOnce(&Session)) -> Self {
         let session = Session::new();
+        let overrides = session.path("etc").display().to_string();
         session.write(
             "session.toml",
             &format!(
-                "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\n\
+                "overrides = \"{overrides}\"\n[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\n\
                  binding = \"token-only\"\n[http]\nport = 0\n[tftp]\nport = 0\n[cobbler]\n{cobbler}\n{more}\
                  [defaults]\nssh_authorized_keys = [\"{KEY}\"]\n"
             ),
         );
         furnish(&session);
+        before(&session);
         let mut daemon = Child::start("cordwainer", &mut session.command(&["serve"]));
         let serving = daemon.wait_for_line("serving: ", PATIENCE);
         let digits = serving.split("http port ").nth(1).unwrap();

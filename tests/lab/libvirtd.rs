@@ -47,6 +47,8 @@ pub struct Libvirtd<'net> {
     listen: Option<String>,
     /// Its QEMU runs as nobody and has no KVM.
     humble: bool,
+    /// It has a /dev/kvm that works, if this machine has one.
+    kvm: bool,
 }
 
 impl<'net> Libvirtd<'net> {
@@ -56,7 +58,14 @@ impl<'net> Libvirtd<'net> {
     /// When it does not answer.
     #[must_use]
     pub fn start(net: &'net Net) -> Self {
-        Self::start_with(Where::Server(net), None, false)
+        Self::start_with(Where::Server(net), None, false, true)
+    }
+
+    /// As [`Libvirtd::start`], on a machine without KVM: who asks what it can do is told of QEMU's translator only. koan takes KVM wherever
+    /// it is offered, and here may be offered what runs no guest.
+    #[must_use]
+    pub fn start_without_kvm(net: &'net Net) -> Self {
+        Self::start_with(Where::Server(net), None, false, false)
     }
 
     /// As [`Libvirtd::start`], with a QEMU that runs as nobody, as distributions have it, and without KVM.
@@ -65,7 +74,7 @@ impl<'net> Libvirtd<'net> {
     /// When it does not answer.
     #[must_use]
     pub fn start_humble(net: &'net Net) -> Self {
-        Self::start_with(Where::Server(net), None, true)
+        Self::start_with(Where::Server(net), None, true, true)
     }
 
     /// Starts one on a host of its own in `net`, which has `address` (`10.77.0.2`) on its bridge. It answers on TCP there as well, without
@@ -78,10 +87,10 @@ impl<'net> Libvirtd<'net> {
         host.ip(&["link", "set", "br0", "up"]);
         host.ip(&["link", "set", "eth0", "master", "br0"]);
         host.ip(&["addr", "add", &format!("{address}/24"), "dev", "br0"]);
-        Self::start_with(Where::Host(host), Some(address.to_owned()), false)
+        Self::start_with(Where::Host(host), Some(address.to_owned()), false, true)
     }
 
-    fn start_with(place: Where<'net>, listen: Option<String>, humble: bool) -> Self {
+    fn start_with(place: Where<'net>, listen: Option<String>, humble: bool, kvm: bool) -> Self {
         let folder = tempfile::Builder::new()
             .prefix(&format!("server-{}-virt-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -90,6 +99,10 @@ impl<'net> Libvirtd<'net> {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         fs::create_dir(folder.path().join("pool")).unwrap();
+        // Where koan puts disks, and virt-install the kernels that it fetched.
+        for name in ["images", "boot"] {
+            fs::create_dir_all(folder.path().join("lib").join(name)).unwrap();
+        }
         for name in ["nvram", "save", "dump", "channel/target", "snapshot", "ram"] {
             fs::create_dir_all(folder.path().join("lib/qemu").join(name)).unwrap();
         }
@@ -125,6 +138,7 @@ impl<'net> Libvirtd<'net> {
             daemon: None,
             listen,
             humble,
+            kvm,
         };
         let mut virtlogd = libvirtd.inside("exec /usr/sbin/virtlogd -p /run/libvirt/virtlogd.pid");
         libvirtd.log = Some(Child::start("virtlogd", &mut virtlogd));
@@ -147,11 +161,22 @@ impl<'net> Libvirtd<'net> {
             let kvm = self.folder.path().join("kvm");
             prelude.push_str(&format!("mount --bind '{}' /dev/kvm\n", kvm.display()));
         }
+        if !self.kvm {
+            prelude.push_str("[ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm\n");
+        }
         let mut command = match &self.place {
             Where::Server(net) => net.command("sh"),
             Where::Host(host) => host.command("sh"),
         };
         command.args(["-c", &format!("{prelude}{script}")]).current_dir("/");
+        command
+    }
+
+    /// A program on the hypervisor itself, which meets this libvirtd at its usual places.
+    #[must_use]
+    pub fn host_command(&self, program: &str) -> Command {
+        let mut command = self.inside("exec \"$0\" \"$@\"");
+        command.arg(program);
         command
     }
 

@@ -143,7 +143,8 @@ pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
             }),
             Err(_) => nobody(Ask::Unknown(clean)),
         },
-        ["cobbler", "images", distro, file] => match distro.parse() {
+        ["httpboot", .., name] => nobody(Ask::Loader((*name).to_owned())),
+        ["cobbler", "images", distro, file] | ["images", distro, file] => match distro.parse() {
             Ok(distro) => nobody(Ask::TreeFile {
                 distro,
                 path: format!("{IMAGE}{file}"),
@@ -169,6 +170,19 @@ pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
         [name] if !name.is_empty() => nobody(Ask::Loader((*name).to_owned())),
         _ => nobody(Ask::Unknown(clean)),
     }
+}
+
+/// How a script of an installation is asked for among its answer files: no file that a client names by itself holds a slash.
+pub(super) const SCRIPT: &str = "-/script/";
+/// How a file is asked for that a template makes on the installed system, by its mangled path.
+pub(super) const TEMPLATE: &str = "-/template/";
+/// What the loader of ESXi reads.
+pub(super) const BOOT_CONFIG: &str = "boot.cfg";
+
+/// A path on the installed system as Cobbler puts it into a URL: one part, `/` as `_` and `_` as `__`.
+#[must_use]
+pub fn mangled(path: &str) -> String {
+    path.replace('_', "__").replace('/', "_")
 }
 
 /// How the kernel or an initrd of a distro is asked for by its bare name.
@@ -221,6 +235,29 @@ fn cobbler(op: &str, rest: &[&str]) -> Option<Parsed> {
                 name,
                 token: get("token"),
                 file: odd,
+            }
+        }
+        "bootcfg" => {
+            let (system, name) = target()?;
+            CobblerAsk::Answer {
+                system,
+                name,
+                token: get("token"),
+                file: Some(BOOT_CONFIG.to_owned()),
+            }
+        }
+        "script" | "template" => {
+            let (system, name) = target()?;
+            let (prefix, key) = if op == "script" {
+                (SCRIPT, "script")
+            } else {
+                (TEMPLATE, "path")
+            };
+            CobblerAsk::Answer {
+                system,
+                name,
+                token: get("token"),
+                file: Some(format!("{prefix}{}", get(key)?)),
             }
         }
         "autodetect" | "find_autoinstall" | "findks" => CobblerAsk::Autodetect,

@@ -3,6 +3,7 @@
 //! Works with the daemon up or down. Never prints but through [`mod@print`], never decides what [`crate::inventory::edit`] or
 //! [`crate::boot::decide`] decide.
 
+mod absent;
 pub mod args;
 mod arm;
 mod assign;
@@ -55,6 +56,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => exit::end(run(cli)),
         Err(error) => {
+            if let Some(failure) = absent::refusal(&error) {
+                return exit::end(Err(failure));
+            }
             // Help and version are data, with exit code 0; everything else is an error. A reader that went away is no failure.
             drop(error.print());
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -61,10 +61,10 @@ pub(super) async fn run(
                     let before = shared.inventory.load_full();
                     let mut inventory = (*before).clone();
                     let rows = u64::try_from(polled.rows.len()).unwrap_or(u64::MAX);
-                    for change in polled.rows {
-                        tell(&change, &before, &shared, &sink);
-                        inventory.apply(change);
+                    for change in &polled.rows {
+                        tell(change, &before, &shared, &sink);
                     }
+                    polled.apply_to(&mut inventory);
                     shared.inventory.store(Arc::new(inventory));
                     (polled.version, rows)
                 })

@@ -153,6 +153,16 @@ pub fn route(path: &str, query: Option<&str>, body: &[u8]) -> Route {
         Some("cobbler_api" | "cobbler_api_rw" | "RPC2") => return Route::Rpc,
         Some(_) => {}
     }
+    // Cobbler's scripts are the one thing that is named in the query.
+    let script = decoded
+        .contains("/svc/op/script/")
+        .then(|| query?.split('&').find_map(|pair| pair.strip_prefix("script=")))
+        .flatten()
+        .and_then(|name| percent_decode(cut(name, paths::LONGEST), true));
+    let decoded = match script {
+        Some(name) => format!("{}/script/{name}", decoded.trim_end_matches('/')),
+        None => decoded,
+    };
     Route::Boot {
         parsed: paths::parse_with(&decoded, detail(query, body)),
         slash: decoded.ends_with('/'),

@@ -30,9 +30,19 @@ pub use value::Shown;
 
 use crate::model::{
     Arm, Defaults, Distro, Hostname, Interface, Kind, Mac, Menu, Name, Octets, Profile, RelayPort, Repo, System,
+    Timestamp,
 };
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+/// When an object was made and last changed, as the store noted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dates {
+    /// When it was made; zero for what is older than these notes.
+    pub made: Timestamp,
+    /// When it was last written.
+    pub changed: Timestamp,
+}
 
 /// Every object at one moment. Cloning is cheap; 100,000 systems share their rows between snapshots.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +55,7 @@ pub struct Inventory {
     repos: imbl::OrdMap<Name, Arc<Repo>>,
     menus: imbl::OrdMap<Name, Arc<Menu>>,
     arms: imbl::OrdMap<Name, Arc<Arm>>,
+    dates: imbl::OrdMap<(Kind, Name), Dates>,
     by_mac: imbl::OrdMap<Mac, Name>,
     by_address: imbl::OrdMap<Ipv4Addr, Name>,
     by_hostname: imbl::OrdMap<Hostname, Name>,
@@ -130,6 +141,17 @@ impl Inventory {
         named(system, |interface| interface.relay_port().as_ref() == Some(port))
     }
 
+    /// When the object was made and last changed; none where that was not read.
+    #[must_use]
+    pub fn dates(&self, kind: Kind, name: &Name) -> Option<Dates> {
+        self.dates.get(&(kind, name.clone())).copied()
+    }
+
+    /// Notes when an object was made and last changed.
+    pub fn date(&mut self, kind: Kind, name: Name, dates: Dates) {
+        self.dates.insert((kind, name), dates);
+    }
+
     /// All distros by name.
     pub fn distros(&self) -> impl Iterator<Item = &Arc<Distro>> {
         self.distros.values()
@@ -202,6 +224,9 @@ impl Inventory {
 
     /// Takes out the object of that kind and name.
     pub fn remove(&mut self, kind: Kind, name: &str) {
+        if let Some(name) = self.row(kind, name).map(|row| row.name().clone()) {
+            self.dates.remove(&(kind, name));
+        }
         match kind {
             Kind::Distro => {
                 self.distros.remove(name);

@@ -5,9 +5,9 @@
 
 use super::database::{self, Schema, sum};
 use super::folder::identity;
-use super::{Folder, StoreError, seen};
-use crate::inventory::{Claim, Inventory, Refused, Row, RowChange, claims};
-use crate::model::{Arm, Distro, Kind, Menu, Name, Profile, Repo, System};
+use super::{Folder, StoreError, clock, seen};
+use crate::inventory::{Claim, Dates, Inventory, Refused, Row, RowChange, claims};
+use crate::model::{Arm, Distro, Kind, Menu, Name, Profile, Repo, System, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeSet, HashSet};
@@ -27,7 +27,9 @@ pub(super) const SCHEMA: Schema = Schema {
      CREATE INDEX claims_owner ON claims (owner);
      CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
      INSERT INTO meta VALUES ('version', 0);",
-        "CREATE TABLE users (name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL, stamp INTEGER NOT NULL) STRICT, WITHOUT ROWID;"],
+        "CREATE TABLE users (name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL, stamp INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+        "ALTER TABLE objects ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE objects ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;"],
 };
 
 /// How the `kind` column names an arming.
@@ -63,8 +65,20 @@ pub struct Committed {
 pub struct Polled {
     /// Every row that is newer, as it is now.
     pub rows: Vec<RowChange>,
+    /// When each of these objects was made and last changed.
+    pub dates: Vec<(Kind, Name, Dates)>,
     /// The version that they lead to.
     pub version: u64,
+}
+
+impl Polled {
+    /// Takes it into an inventory.
+    pub fn apply_to(&self, inventory: &mut Inventory) {
+        self.rows.iter().cloned().for_each(|row| inventory.apply(row));
+        for (kind, name, dates) in &self.dates {
+            inventory.date(*kind, name.clone(), *dates);
+        }
+    }
 }
 
 impl InventoryDb {
@@ -108,9 +122,7 @@ impl InventoryDb {
     pub fn load(&mut self) -> Result<(Inventory, u64), StoreError> {
         let (mut inventory, since) = self.known.clone().unwrap_or_default();
         let newer = newer(&mut self.connection, &self.path, since, &mut self.damaged)?;
-        for row in newer.rows {
-            inventory.apply(row);
-        }
+        newer.apply_to(&mut inventory);
         self.known = Some((inventory.clone(), newer.version));
         Ok((inventory, newer.version))
     }
@@ -132,9 +144,7 @@ impl InventoryDb {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&sql)?;
         let fresh = rows_since(&transaction, &self.path, since, &mut None)?;
-        for row in fresh.rows {
-            inventory.apply(row);
-        }
+        fresh.apply_to(&mut inventory);
         let rows = judge(&inventory)?;
         if rows.is_empty() {
             self.known = Some((inventory, fresh.version));
@@ -212,7 +222,7 @@ impl InventoryDb {
         self.polled = Some(current);
         // What is known follows, or rows that nobody uses any more would stay in memory for as long as the daemon runs.
         if let Some((inventory, version)) = self.known.as_mut().filter(|(_, version)| since <= *version) {
-            newer.rows.iter().cloned().for_each(|row| inventory.apply(row));
+            newer.apply_to(inventory);
             *version = newer.version;
         }
         Ok((newer.version > since).then_some(newer))
@@ -288,24 +298,45 @@ fn rows_since(
 ) -> Result<Polled, StoreError> {
     let sql = StoreError::sql(path);
     let version = version_of(transaction).map_err(&sql)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut dates) = (Vec::new(), Vec::new());
     if version <= since {
-        return Ok(Polled { rows, version });
+        return Ok(Polled { rows, dates, version });
     }
     let mut words = Words::default();
     let mut take = |row: &rusqlite::Row<'_>| {
-        rows.extend(change_of(row, path, &mut words, damaged)?);
+        if let Some(change) = change_of(row, path, &mut words, damaged)? {
+            dates.extend(dates_of(row, &change, path)?);
+            rows.push(change);
+        }
         Ok(())
     };
     if since == 0 {
         // Nothing is known that a tombstone could take out, and the table as it lies is read faster than by its versions.
-        let all = "SELECT kind, name, body, sum FROM objects WHERE body IS NOT NULL";
+        let all = "SELECT kind, name, body, sum, made, changed FROM objects WHERE body IS NOT NULL";
         each(transaction, path, all, [], &mut take)?;
     } else {
-        let newer = "SELECT kind, name, body, sum FROM objects WHERE version > ?1";
+        let newer = "SELECT kind, name, body, sum, made, changed FROM objects WHERE version > ?1";
         each(transaction, path, newer, [stored(since)], &mut take)?;
     }
-    Ok(Polled { rows, version })
+    Ok(Polled { rows, dates, version })
+}
+
+/// When the object of a row was made and last changed; none for an arming and for what is gone.
+fn dates_of(
+    row: &rusqlite::Row<'_>,
+    change: &RowChange,
+    path: &Path,
+) -> Result<Option<(Kind, Name, Dates)>, StoreError> {
+    let RowChange::Put(object) = change else {
+        return Ok(None);
+    };
+    let Some(kind) = object.kind() else { return Ok(None) };
+    let at = |index| row.get(index).map(Timestamp).map_err(StoreError::sql(path));
+    let dates = Dates {
+        made: at(4)?,
+        changed: at(5)?,
+    };
+    Ok(Some((kind, object.name().clone(), dates)))
 }
 
 /// Every object but systems, and what is about `systems`.
@@ -495,12 +526,14 @@ fn write(transaction: &Transaction<'_>, before: &Inventory, rows: &[RowChange], 
         }
     }
     let mut put = transaction.prepare_cached(
-        "INSERT INTO objects (kind, name, version, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (kind, name) DO UPDATE SET version = ?3, body = ?4, sum = ?5",
+        "INSERT INTO objects (kind, name, version, body, sum, made, changed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+         ON CONFLICT (kind, name) DO UPDATE SET version = ?3, body = ?4, sum = ?5,
+         made = CASE WHEN body IS NULL THEN ?6 ELSE made END, changed = ?6",
     )?;
+    let now = clock::wall().0;
     let mut put = |kind: &str, name: &Name, body: Option<String>| {
         let sum = row_sum(kind, name.as_str(), body.as_deref());
-        put.execute(params![kind, name.as_str(), stored(version), body, sum])
+        put.execute(params![kind, name.as_str(), stored(version), body, sum, now])
     };
     for row in rows {
         let name = name_of(row);

@@ -4,7 +4,7 @@
 
 use super::value::{Value, members};
 use crate::inventory::{Form, Inventory, Row, Shape, Shown, extra_docs, field_docs, field_values};
-use crate::model::{Dict, DictValue, Inherit, Kind, Name, Parent};
+use crate::model::{Dict, DictValue, Inherit, Kind, Name, Parent, Timestamp};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -197,12 +197,14 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
         };
     }
     let (parent, depth) = place(inventory, row);
+    let dates = inventory.dates(kind, row.name());
+    let date = |at: Option<Timestamp>| Value::Double(at.map_or(0.0, |at| super::read::seconds(at.0)));
     for (name, value) in [
         ("parent", Value::Text(parent)),
         ("depth", Value::Int(depth)),
         ("children", Value::Array(children(inventory, row))),
-        ("ctime", Value::Double(0.0)),
-        ("mtime", Value::Double(0.0)),
+        ("ctime", date(dates.map(|dates| dates.made))),
+        ("mtime", date(dates.map(|dates| dates.changed))),
         ("uid", Value::Text(uid(kind, row.name()))),
     ] {
         all.insert(name.to_owned(), value);

@@ -220,7 +220,7 @@ macro_rules! of_kind {
         [
             method!($get Nothing look read::get, $what),
             method!($all Nothing look read::all, $what),
-            method!($since Login look read::all, $what),
+            method!($since Login look read::since, $what),
             method!($find Login look read::find, $what),
             method!($handle Nothing look write::handle, $what),
             method!($new Admin keep write::new, $what),

@@ -150,6 +150,28 @@ pub(super) fn all(asked: &Asked<'_>) -> Result<Value, Fault> {
     Ok(Value::Array(shown.collect()))
 }
 
+/// `get_systems_since(mtime)`: those that were written since then.
+pub(super) fn since(asked: &Asked<'_>) -> Result<Value, Fault> {
+    let (what, at) = asked.what()?;
+    let since = match asked.argument(at) {
+        Some(Value::Double(seconds)) => *seconds,
+        other => other
+            .and_then(Value::number)
+            .and_then(|seconds| i32::try_from(seconds).ok())
+            .map_or(0.0, f64::from),
+    };
+    let changed = |row: &Row| {
+        let dates = row
+            .kind()
+            .and_then(|kind| asked.world.inventory.dates(kind, row.name()));
+        dates.is_none_or(|dates| seconds(dates.changed.0) >= since.floor())
+    };
+    let shown = rows(asked, what)
+        .filter(changed)
+        .map(|row| Value::Struct(shown(asked, &row)));
+    Ok(Value::Array(shown.collect()))
+}
+
 pub(super) fn names(asked: &Asked<'_>) -> Result<Value, Fault> {
     let (what, _) = asked.what()?;
     Ok(rows(asked, what).map(|row| row.name().to_string()).collect())

@@ -7,8 +7,8 @@ use super::{Deciding, files, script};
 use crate::boot::preview::{preview, template_of};
 use crate::boot::{Answer, AnswerFile, CobblerAsk, Dialect, Effect, Facts, FoundBy, When, World, paths};
 use crate::install::{Act, Arm, Input, Stage, Token, TokenKind};
-use crate::inventory::{self, Entry, Resolved, is_anonymous};
-use crate::model::{Binding, Mac, Name, System};
+use crate::inventory::{self, Entry, Layer, Resolved, Sourced, is_anonymous};
+use crate::model::{Binding, Dict, DictValue, Mac, Name, System};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -104,7 +104,9 @@ fn of_system(deciding: &mut Deciding<'_>, name: &str, token: Option<&str>, file:
         };
         before(deciding, &arm, launch);
     }
-    if genuine == Some(true) || begun {
+    // What its loader, or a section of it, fetches beside is no sign that the installer has read its answers.
+    let main = file.is_none_or(|file| file != paths::BOOT_CONFIG && !file.contains('/'));
+    if main && (genuine == Some(true) || begun) {
         before(deciding, &arm, Input::AnswersFetched);
     }
     Answer::AnswerFile(Box::new(answer))
@@ -154,8 +156,15 @@ fn rendered(
     let main = template_of(world, &resolved)?;
     let mut answer = preview(world, resolved, deciding.facts.local)?;
     if let Some(file) = file {
-        answer.template = files::named(deciding, &answer.resolved, main, file)?;
-        file.clone_into(&mut answer.file);
+        let (template, name) = if let Some(script) = file.strip_prefix(paths::SCRIPT) {
+            (own_template(world, format!("scripts/{script}"))?, script)
+        } else if let Some(path) = file.strip_prefix(paths::TEMPLATE) {
+            (templated(world, &answer.resolved, path)?, path)
+        } else {
+            (files::named(deciding, &answer.resolved, main, file)?, file)
+        };
+        answer.template = template;
+        name.clone_into(&mut answer.file);
     }
     if let Some((arm, mac, peer)) = of {
         let base = &answer.base_url;
@@ -166,6 +175,34 @@ fn rendered(
         (answer.mac, answer.address) = (Some(mac), Some(peer));
     }
     Some(answer)
+}
+
+/// A template by its name, if there is one.
+fn own_template(world: &World, name: String) -> Option<Sourced<String>> {
+    world.assets.templates.contains_key(&name).then_some(Sourced {
+        value: name,
+        layer: Layer::Settings,
+    })
+}
+
+/// The template that `template_files` of the nearest layer says makes the file of that mangled path.
+fn templated(world: &World, resolved: &Resolved, path: &str) -> Option<Sourced<String>> {
+    let own = resolved.system.as_ref().map(|system| &system.extra);
+    let above = resolved.profiles.iter().map(|profile| &profile.extra);
+    let layers = own.into_iter().chain(above).chain([&resolved.distro.extra]);
+    let found = layers
+        .filter_map(|extra| extra.get("template_files"))
+        .find_map(|text| {
+            let dict: Dict = text.parse().ok()?;
+            let (template, _) = dict.iter().find(|(_, made)| match made {
+                DictValue::Values(made) => made.iter().any(|made| paths::mangled(made) == path),
+                DictValue::Flag | DictValue::Deleted => false,
+            })?;
+            Some(template.to_owned())
+        })?;
+    // Cobbler's are whole paths; here they are names below kickstarts/.
+    let name = found.strip_prefix("/var/lib/cobbler/templates/").unwrap_or(&found);
+    own_template(world, name.to_owned())
 }
 
 fn ipxe(deciding: &mut Deciding<'_>, system: Option<&str>) -> Answer {
