@@ -29,9 +29,9 @@ bench_guests() {
 }
 
 guests_running() {
-    local rig=$work/libvirt uri name round began pids=() place
+    local rig=$work/libvirt uri name round began pids=() beside libvirtd
     # A libvirtd of our own: in a mount namespace where libvirt's folders are the benchmark's.
-    mkdir -p "$rig"/{run,lib/qemu,etc,log/qemu,cache,pool}
+    mkdir -p "$rig"/{run,lib/qemu,lib/boot,etc,log/qemu,cache,pool}
     printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\ncgroup_controllers = []\nremember_owner = 0\n' >"$rig/etc/qemu.conf"
     printf 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n' >"$rig/etc/libvirtd.conf"
     cat >"$rig/inside" <<END
@@ -45,8 +45,10 @@ END
     uri="qemu:///system?socket=$rig/run/libvirt-sock"
     for name in virtlogd libvirtd; do
         "${on_server[@]}" sh "$rig/inside" "/usr/sbin/$name" -p "/run/libvirt/$name.pid" >"$work/$name.log" 2>&1 &
-        children+=("$!") pids+=("$!")
+        children+=("$!") pids+=("$!") libvirtd=$!
     done
+    # The peer puts kernels where it believes that libvirtd looks, so it must look there too.
+    beside=(nsenter -t "$libvirtd" -m -n)
     for _ in $(seq 300); do ! virsh -q -c "$uri" list >/dev/null 2>&1 || break; sleep 0.05; done
     virsh -q -c "$uri" pool-create-as default dir --target "$rig/pool" >/dev/null
     "${on_server[@]}" ip link show br0 >/dev/null 2>&1 || { "${on_server[@]}" ip link add br0 type bridge; "${on_server[@]}" ip link set br0 up; }
@@ -60,6 +62,7 @@ END
     cp /usr/lib/ipxe/ipxe.lkrn "$rig/tree/vmlinuz"
     cp "$work/files/tree/initrd.img" "$rig/tree/"
     at_ours import --path "$rig/tree" --name bench --breed generic --kernel vmlinuz --initrd initrd.img >/dev/null
+    at_ours profile edit bench --autoinstall lab/answer >/dev/null
     start supervisor connected "$server" --config "$state/cordwainer.toml" --state "$state/state" guest supervise --connect "$uri" && pids+=("$child")
     # Whether KVM runs guests is tried once in a supervisor's life: before the first row.
     at_ours guest check --connect "$uri" >/dev/null 2>&1 || true
@@ -79,13 +82,13 @@ END
         clocked import.ours at_ours guest create "ours$round" --connect "$uri" --method import --disk volume=there.qcow2 \
             --network bridge=br0 --memory 256 --accel tcg
         gone "ours$round"
-        clocked import.peer "${on_server[@]}" virt-install --connect "$uri" --name "peer$round" --import --disk "$rig/pool/there.qcow2" \
+        clocked import.peer "${beside[@]}" virt-install --connect "$uri" --name "peer$round" --import --disk "$rig/pool/there.qcow2" \
             --network bridge=br0 --memory 256 --virt-type qemu --osinfo linux2022 --graphics none --noautoconsole --noreboot
         gone "peer$round"
         clocked kernel.ours at_ours guest create "kernel$round" --profile bench --connect "$uri" --disk 1 \
             --network bridge=br0 --memory 256 --accel tcg
         gone "kernel$round"
-        clocked kernel.peer "${on_server[@]}" virt-install --connect "$uri" --name "peer$round" --disk "size=1,pool=default,format=qcow2" \
+        clocked kernel.peer "${beside[@]}" virt-install --connect "$uri" --name "peer$round" --disk "size=1,pool=default,format=qcow2" \
             --install "kernel=$rig/tree/vmlinuz,initrd=$rig/tree/initrd.img,kernel_args=console=ttyS0" \
             --network bridge=br0 --memory 256 --virt-type qemu --osinfo linux2022 --graphics none --noautoconsole --noreboot
         gone "peer$round"
