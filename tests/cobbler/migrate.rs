@@ -5,10 +5,13 @@ use cordwainer::inventory::resolve_system;
 use cordwainer::store::{Folder, InventoryDb};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 const SYSTEMS: usize = 1000;
 
-fn object(session: &Session, folder: &str, name: &str, own: Value) -> Map<String, Value> {
+/// Writes one object below `root`, as Cobbler writes it, and gives its fields.
+fn object(root: &Path, folder: &str, name: &str, own: Value) -> Map<String, Value> {
     // What Cobbler writes for every object, beside its own.
     let mut all = json!({
         "name": name, "comment": "", "ctime": 1.0, "mtime": 2.0, "uid": "0123456789abcdef0123456789abcdef", "depth": 1, "parent": "",
@@ -19,8 +22,8 @@ fn object(session: &Session, folder: &str, name: &str, own: Value) -> Map<String
     });
     let all = all.as_object_mut().unwrap();
     all.extend(own.as_object().unwrap().clone());
-    session.write(
-        &format!("cobbler/collections/{folder}/{name}.json"),
+    write(
+        &root.join(format!("collections/{folder}/{name}.json")),
         &serde_json::to_string(&all).unwrap(),
     );
     all.clone()
@@ -53,16 +56,29 @@ fn words(options: &BTreeMap<String, Value>) -> Vec<String> {
     words
 }
 
-#[test]
-fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
-    let session = Session::new();
-    let overrides = session.path("etc");
-    session.write("session.toml", &format!("overrides = \"{}\"\n", overrides.display()));
-    let mirror = session.path("www/distro_mirror/el9").display().to_string();
-    session.write("www/distro_mirror/el9/images/pxeboot/vmlinuz", "k");
-    session.write("www/distro_mirror/el9/images/pxeboot/initrd.img", "i");
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// What must be true of a system afterwards.
+pub struct Expected {
+    pub name: String,
+    /// Its kernel options, each a word, sorted.
+    pub options: Vec<String>,
+    /// Its first card is one of a bond's.
+    pub bonded: bool,
+    /// The address of that card.
+    pub address: String,
+}
+
+/// Writes the collections, templates and snippets of a site below `root`, its media below `media`.
+pub fn tree(root: &Path, media: &Path) -> Vec<Expected> {
+    let mirror = media.join("distro_mirror/el9").display().to_string();
+    write(&media.join("distro_mirror/el9/images/pxeboot/vmlinuz"), "k");
+    write(&media.join("distro_mirror/el9/images/pxeboot/initrd.img"), "i");
     let distro = object(
-        &session,
+        root,
         "distros",
         "el9",
         json!({
@@ -73,13 +89,13 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
         }),
     );
     object(
-        &session,
+        root,
         "distros",
         "exotic",
         json!({"kernel": "/x/k", "initrd": "/x/i", "arch": "x86_64", "breed": "vmware", "os_version": "esxi80"}),
     );
     let base = object(
-        &session,
+        root,
         "profiles",
         "base",
         json!({
@@ -89,13 +105,14 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
         }),
     );
     let sub = object(
-        &session,
+        root,
         "profiles",
         "asub",
-        json!({"parent": "base", "distro": "el9", "kernel_options": {"!quiet": null, "net.ifnames": "0"}, "autoinstall": "<<inherit>>"}),
+        json!({"parent": "base", "distro": "el9", "kernel_options": {"!quiet": null, "net.ifnames": "0"}, "autoinstall": "<<inherit>>",
+            "virt_cpus": 1}),
     );
-    object(&session, "images", "memtest", json!({"file": "/x"}));
-    object(&session, "repos", "epel", json!({"mirror": "http://x"}));
+    object(root, "images", "memtest", json!({"file": "/x"}));
+    object(root, "repos", "epel", json!({"mirror": "http://x"}));
     let mut expected = Vec::new();
     for n in 0..SYSTEMS {
         let name = format!("node{n:04}");
@@ -124,36 +141,53 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
                 "bonding_opts": "mode=1 miimon=100", "static": true, "netmask": "255.255.0.0"});
         }
         let record = object(
-            &session,
+            root,
             "systems",
             &name,
             json!({
                 "profile": profile["name"], "image": "", "hostname": name, "kernel_options": own, "interfaces": interfaces, "gateway": "10.0.0.1",
-                "netboot_enabled": n == 7, "name_servers": [], "name_servers_search": [], "status": "production", "power_type": "ipmilan",
+                "netboot_enabled": n == 7, "name_servers": [], "name_servers_search": [], "status": "production", "power_type": if n == 9 { "ipmilan" } else { "" },
                 "power_user": "root", "power_pass": if n == 9 { "canary-power" } else { "" }, "serial_device": -1, "serial_baud_rate": -1,
                 "virt_ram": "<<inherit>>", "virt_pxe_boot": false, "autoinstall": "<<inherit>>", "next_server_v4": "<<inherit>>",
                 "filename": "<<inherit>>", "server": "<<inherit>>", "repos_enabled": false, "ipv6_autoconfiguration": false,
             }),
         );
         overlay(&mut options, &record);
-        expected.push((name, words(&options), n % 5 == 0, format!("10.0.{third}.{fourth}")));
+        expected.push(Expected {
+            name,
+            options: words(&options),
+            bonded: n % 5 == 0,
+            address: format!("10.0.{third}.{fourth}"),
+        });
     }
     object(
-        &session,
+        root,
         "systems",
         "onimage",
         json!({"profile": "", "image": "memtest", "interfaces": {}}),
     );
     object(
-        &session,
+        root,
         "systems",
         "twin",
         json!({"profile": "base", "interfaces": {"eth0": {"mac_address": "52:54:00:00:00:01"}}}),
     );
-    session.write("cobbler/templates/site.ks", "rootpw --iscrypted $default_password_crypted\n#if $getVar('site','') == 'one'\n# one\n#end if\n$SNIPPET('ours')\n");
-    session.write("cobbler/snippets/ours", "echo $hostname\n");
-    session.write("cobbler/snippets/per_system/ours/node0001", "echo own\n");
+    write(
+        &root.join("templates/site.ks"),
+        "rootpw --iscrypted $default_password_crypted\n#if $getVar('site','') == 'one'\n# one\n#end if\n$SNIPPET('ours')\n",
+    );
+    write(&root.join("snippets/ours"), "echo $hostname\n");
+    write(&root.join("snippets/per_system/ours/node0001"), "echo own\n");
 
+    expected
+}
+
+#[test]
+fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
+    let session = Session::new();
+    let overrides = session.path("etc");
+    session.write("session.toml", &format!("overrides = \"{}\"\n", overrides.display()));
+    let expected = tree(&session.path("cobbler"), &session.path("www"));
     let from = session.path("cobbler").display().to_string();
     let planned = session
         .run(&["migrate", "cobbler", "--from", &from, "--dry-run"])
@@ -172,6 +206,7 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
         "moved     repo epel\n",
         "left      system onimage: it stands on an image",
         "left      system twin: MAC 52:54:00:00:00:01 belongs to system `node0000`",
+        "changed   system node0000: left out on eth0: static: it is part of `bond0`",
         "changed   system node0009: left out: power_pass: ",
         "snippet ours",
         "snippet per_system/ours/node0001",
@@ -196,7 +231,13 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
     let folder = Folder::open(&session.path("state")).unwrap();
     let (inventory, _) = InventoryDb::open(&folder).unwrap().load().unwrap();
     assert_eq!((inventory.system_count(), inventory.arms().count()), (SYSTEMS, 0));
-    for (name, options, bonded, address) in expected {
+    for Expected {
+        name,
+        options,
+        bonded,
+        address,
+    } in expected
+    {
         let resolved = resolve_system(&inventory, &name).unwrap();
         let mut own: Vec<String> = resolved
             .kernel_options
@@ -209,13 +250,14 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
         let system = resolved.system.unwrap();
         let eth0 = &system.interfaces["eth0"];
         assert_eq!(eth0.ip_address.unwrap().to_string(), address);
-        assert!(eth0.is_static && eth0.netmask.unwrap().to_string() == "255.255.0.0");
+        // What belongs to a bond has no address of its own to keep.
+        assert!(eth0.is_static != bonded && eth0.netmask.unwrap().to_string() == "255.255.0.0");
         assert_eq!(system.interfaces.contains_key("bond0"), bonded, "{name}");
         assert_eq!(resolved.virt.ram, Some(4096));
         assert_eq!(resolved.autoinstall.unwrap().value, "site.ks");
     }
     let bond = session.run(&["system", "report", "node0005"]).succeeded().out;
-    for line in ["bonding_opts", "mode=1 miimon=100", "bond_slave"] {
+    for line in ["bonding_opts", "mode=active-backup miimon=100", "bond_slave"] {
         assert!(bond.contains(line), "{bond}");
     }
     // A second run finds everything there, and changes nothing.

@@ -71,6 +71,11 @@ const PASSED_OVER: [&str; 19] = [
 pub fn migrate(inventory: &Inventory, all: &[Foreign]) -> Migration {
     let mut migration = Migration::default();
     let mut after = inventory.clone();
+    let profiles: Profiles<'_> = all
+        .iter()
+        .filter(|one| one.kind == "profile")
+        .map(|one| (text(one, "name"), one))
+        .collect();
     for one in in_order(all) {
         let name = text(one, "name");
         let mut fate = Fate {
@@ -79,7 +84,7 @@ pub fn migrate(inventory: &Inventory, all: &[Foreign]) -> Migration {
             moved: false,
             why: Vec::new(),
         };
-        match change(one, &name, &mut fate.why, &mut migration.templates) {
+        match change(one, &name, &profiles, &mut fate.why, &mut migration.templates) {
             Err(why) => fate.why = vec![why],
             Ok(change) => match edit_all(&after, [change.clone()]) {
                 Err(refused) => fate.why = vec![refused.to_string()],
@@ -95,6 +100,41 @@ pub fn migrate(inventory: &Inventory, all: &[Foreign]) -> Migration {
         migration.fates.push(fate);
     }
     migration
+}
+
+/// Cobbler's profiles by name.
+type Profiles<'a> = BTreeMap<String, &'a Foreign>;
+
+/// Lists that Cobbler joins with those of the profiles above; here the nearest counts.
+const JOINED: [&str; 2] = ["name_servers", "name_servers_search"];
+
+/// A list as Cobbler joins it: of the profile furthest above first, each item once.
+fn joined(one: &Foreign, key: &str, profiles: &Profiles<'_>) -> Vec<Value> {
+    let items = |one: &Foreign| {
+        one.fields
+            .get(key)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let mut layers = vec![items(one)];
+    let mut at = if one.kind == "system" {
+        text(one, "profile")
+    } else {
+        text(one, "parent")
+    };
+    // A circle ends when there are more layers than profiles.
+    while let Some(above) = profiles.get(&at).filter(|_| layers.len() <= profiles.len()) {
+        layers.push(items(above));
+        at = text(above, "parent");
+    }
+    let mut all: Vec<Value> = Vec::new();
+    for item in layers.into_iter().rev().flatten() {
+        if !all.contains(&item) {
+            all.push(item);
+        }
+    }
+    all
 }
 
 /// Parents before those that stand on them; what is not kept here last.
@@ -138,6 +178,7 @@ fn text(one: &Foreign, name: &str) -> String {
 fn change(
     one: &Foreign,
     name: &str,
+    profiles: &Profiles<'_>,
     why: &mut Vec<String>,
     templates: &mut BTreeSet<String>,
 ) -> Result<Change, String> {
@@ -174,7 +215,21 @@ fn change(
         if PASSED_OVER.contains(&key.as_str()) || here.contains(key) {
             continue;
         }
-        let Some(value) = plain(key, value) else { continue };
+        let own = value
+            .as_array()
+            .filter(|own| JOINED.contains(&key.as_str()) && !own.is_empty());
+        let with_above = own
+            .map(|own| (own, joined(one, key, profiles)))
+            .filter(|(own, all)| *own != all)
+            .map(|(_, all)| Value::Array(all));
+        if with_above.is_some() {
+            why.push(format!(
+                "{key}: what the profiles above say is written out, for here the nearest list counts"
+            ));
+        }
+        let Some(value) = plain(key, with_above.as_ref().unwrap_or(value)) else {
+            continue;
+        };
         let known = field(kind, key).is_ok();
         if !known {
             if !value.is_empty() && value != INHERIT {
@@ -193,7 +248,7 @@ fn change(
     }
     if let (Kind::System, Some(interfaces)) = (kind, one.fields.get("interfaces").and_then(Value::as_object)) {
         for (interface, values) in interfaces {
-            interface_fields(interface, values, &mut fields, why);
+            interface_fields(interface, values, interfaces, &mut fields, why);
         }
     }
     Ok(Change::Add { kind, name, fields })
@@ -297,14 +352,47 @@ fn plain(key: &str, value: &Value) -> Option<String> {
     })
 }
 
-fn interface_fields(interface: &str, values: &Value, fields: &mut Vec<(String, String)>, why: &mut Vec<String>) {
+/// Why a field of an interface cannot come along beside its others; none where it can. Cobbler judges none of them.
+fn out_of_place(key: &str, values: &Value, interfaces: &Map<String, Value>) -> Option<String> {
+    let of = |values: &Value, key: &str| values.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, master) = (of(values, "interface_type"), of(values, "interface_master"));
+    let above = interfaces.get(&master).map(|above| of(above, "interface_type"));
+    let is_slave = kind.ends_with("_slave");
+    let fits = matches!(
+        (kind.as_str(), above.as_deref()),
+        ("bond_slave", Some("bond" | "bonded_bridge_slave")) | ("bridge_slave" | "bonded_bridge_slave", Some("bridge"))
+    );
+    match key {
+        "interface_type" if is_slave && !fits => {
+            Some(format!("it is a {kind} of `{master}`, which is none of its kind"))
+        }
+        "interface_master" if !(is_slave && fits) => Some("it is no part of another".to_owned()),
+        "static" if is_slave && fits => Some(format!("it is part of `{master}`, which has the address of both")),
+        "bonding_opts" if !matches!(kind.as_str(), "bond" | "bonded_bridge_slave") => Some("it is no bond".to_owned()),
+        "bridge_opts" if kind != "bridge" => Some("it is no bridge".to_owned()),
+        _ => None,
+    }
+}
+
+fn interface_fields(
+    interface: &str,
+    values: &Value,
+    interfaces: &Map<String, Value>,
+    fields: &mut Vec<(String, String)>,
+    why: &mut Vec<String>,
+) {
     let mut all = vec![("interface".to_owned(), interface.to_owned())];
     for (key, value) in values.as_object().into_iter().flatten() {
         let Some(value) = plain(key, value) else {
             continue;
         };
         let default = extra(Kind::System, key).is_some_and(|extra| extra.default == value);
-        if value.is_empty() || value == "false" || default || field(Kind::System, key).is_err() {
+        // A bridge that is inherited is the profile's where no field says another.
+        if value.is_empty() || value == INHERIT || value == "false" || default || field(Kind::System, key).is_err() {
+            continue;
+        }
+        if let Some(reason) = out_of_place(key, values, interfaces) {
+            why.push(format!("left out on {interface}: {key}: {reason}"));
             continue;
         }
         let one = [
