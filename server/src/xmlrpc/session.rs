@@ -197,6 +197,10 @@ impl Sessions {
     pub fn keep(&mut self, token: &str, handle: &str, mut draft: Draft, now: Timestamp) -> bool {
         self.drafts.retain(|_, draft| now.since(draft.touched) < DRAFT_FOR);
         let key = (token.to_owned(), handle.to_owned());
+        if self.drafts.len() >= DRAFTS {
+            // A handle that was new and is saved means its object, until there is no room for that.
+            self.drafts.retain(|_, draft| draft.of.is_none() || !draft.is_empty());
+        }
         if draft.fields.len() > CHANGES || (self.drafts.len() >= DRAFTS && !self.drafts.contains_key(&key)) {
             return false;
         }
