@@ -343,7 +343,7 @@ fn urls(set: &mut Set, answer: &AnswerFile) {
     set.put("next_server", server);
     set.put("next_server_v4", server);
     set.put("http_server", http_server);
-    set.put("http_port", port);
+    set.put("http_port", port.parse::<u16>().unwrap_or(80));
     set.put("base_url", answer.base_url.as_str());
     set.put("answer_url", answer.answer_url.as_str());
     set.put("report_url", answer.report_url.as_str());

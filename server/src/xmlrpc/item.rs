@@ -3,7 +3,7 @@
 //! Pure. Fields that only we have are left out: a client that counts fields (Terraform's does) reads what it knows.
 
 use super::value::{Value, members};
-use crate::inventory::{Form, Inventory, Row, Shape, Shown, extra_docs, field_docs, field_values};
+use crate::inventory::{Form, Inventory, Row, Shape, Shown, extra_docs, field_docs, field_values, resolve_profile};
 use crate::model::{Dict, DictValue, Inherit, Kind, Name, Parent, Timestamp};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -105,6 +105,7 @@ fn own(kind: Kind, field: &str, shown: &Shown) -> Value {
     match (field, kind, shown) {
         ("virt_cpus", Kind::Profile, Shown::Inherit) => return Value::Int(1),
         ("virt_path", Kind::Profile, Shown::Inherit) => return "".into(),
+        ("interface_type", _, Shown::Nothing) => return "na".into(),
         ("virt_pxe_boot", _, Shown::Inherit) => return Value::Bool(false),
         ("virt_ram" | "virt_cpus", _, Shown::Text(text)) => return of_form(Form::Number, text),
         ("virt_file_size", _, Shown::List(items)) => return of_form(Form::Real, &items.join(",")),
@@ -206,6 +207,7 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
         ("ctime", date(dates.map(|dates| dates.made))),
         ("mtime", date(dates.map(|dates| dates.changed))),
         ("uid", Value::Text(uid(kind, row.name()))),
+        ("is_subobject", Value::Bool(is_subobject(row))),
     ] {
         all.insert(name.to_owned(), value);
     }
@@ -241,7 +243,23 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
                 of_form(Form::Number, &number_or_99(&all, "priority")),
             );
         }
-        Row::Profile(_) | Row::Menu(_) | Row::Arm(_) => {}
+        Row::Profile(profile) => {
+            // Cobbler gives each profile these two when it is made.
+            for (name, otherwise) in [("virt_type", "kvm"), ("virt_disk_driver", "raw")] {
+                if all.get(name).and_then(Value::text) == Some(INHERIT) {
+                    let virt = resolve_profile(inventory, profile.name.as_str()).map(|found| found.virt);
+                    let virt = virt.unwrap_or_default();
+                    let found = if name == "virt_type" {
+                        virt.kind
+                    } else {
+                        virt.disk_driver
+                    };
+                    let value = found.map_or_else(|| otherwise.into(), Value::Text);
+                    all.insert(name.to_owned(), value);
+                }
+            }
+        }
+        Row::Menu(_) | Row::Arm(_) => {}
     }
     all.retain(|name, _| !OURS.contains(&name.as_str()));
     for (old, new) in [("kickstart", "autoinstall"), ("ks_meta", "autoinstall_meta")] {
@@ -257,6 +275,14 @@ fn number_or_99(all: &BTreeMap<String, Value>, field: &str) -> String {
     match all.get(field).and_then(Value::text) {
         None | Some("") => "99".to_owned(),
         Some(text) => text.to_owned(),
+    }
+}
+
+/// True for a profile that stands on another.
+fn is_subobject(row: &Row) -> bool {
+    match row {
+        Row::Profile(profile) => matches!(profile.parent, Parent::Profile(_)),
+        Row::Distro(_) | Row::System(_) | Row::Repo(_) | Row::Menu(_) | Row::Arm(_) => false,
     }
 }
 

@@ -15,6 +15,7 @@ mod methods;
 mod read;
 mod register;
 mod rendered;
+mod resolved;
 mod serve;
 mod session;
 mod task;

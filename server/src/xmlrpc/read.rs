@@ -6,6 +6,7 @@
 use super::fault::Fault;
 use super::item::{self, What};
 use super::methods::{Asked, nothing};
+use super::resolved;
 use super::value::{Value, members};
 use crate::boot::preview;
 use crate::config::{Setting, settings as settings_of};
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// The version of Cobbler whose methods these are: clients choose their words by it.
 const VERSION: (i64, i64, i64) = (3, 3, 10);
+/// The same as Cobbler's `version` says it: 3, 3 tenths, 10 thousandths.
+const VERSION_NUMBER: f64 = 3.31;
 
 pub(super) fn ping(_: &Asked<'_>) -> Result<Value, Fault> {
     Ok(Value::Bool(true))
@@ -28,7 +31,7 @@ fn version_text() -> String {
 }
 
 pub(super) fn version(_: &Asked<'_>) -> Result<Value, Fault> {
-    Ok(version_text().into())
+    Ok(Value::Double(VERSION_NUMBER))
 }
 
 pub(super) fn extended_version(_: &Asked<'_>) -> Result<Value, Fault> {
@@ -99,15 +102,39 @@ pub(super) fn get(asked: &Asked<'_>) -> Result<Value, Fault> {
         return Ok("~".into());
     };
     let mut fields = shown(asked, &row);
-    // `flatten` makes text of lists and structs.
-    let flatten = asked.argument(at.saturating_add(1));
-    if flatten.is_some_and(|flatten| matches!(flatten, Value::Bool(true) | Value::Int(1))) {
-        for value in fields.values_mut() {
-            *value = flat(value);
+    let is_yes = |place: usize| {
+        let said = asked.argument(at.saturating_add(place));
+        said.is_some_and(|said| matches!(said, Value::Bool(true) | Value::Int(1)))
+    };
+    // `resolved`: nothing says that it is inherited.
+    if is_yes(2) && asked.is_known() {
+        let world = asked.world;
+        let server = world.config.address.unwrap_or(asked.caller.local).to_string();
+        resolved::resolve(&world.inventory, &row, &server, &mut fields);
+    }
+    // `flatten`: what koan once read as texts.
+    if is_yes(1) {
+        for name in FLAT {
+            if let Some(value) = fields.get_mut(name) {
+                *value = flat(value);
+            }
         }
     }
     Ok(Value::Struct(fields))
 }
+
+/// The fields that `flatten` makes texts of.
+const FLAT: [&str; 9] = [
+    "kernel_options",
+    "kernel_options_post",
+    "autoinstall_meta",
+    "ks_meta",
+    "template_files",
+    "boot_files",
+    "fetchable_files",
+    "environment",
+    "repos",
+];
 
 fn flat(value: &Value) -> Value {
     match value {
@@ -115,7 +142,7 @@ fn flat(value: &Value) -> Value {
             let texts: Vec<&str> = items.iter().filter_map(Value::text).collect();
             texts.join(" ").into()
         }
-        Value::Struct(members) if members.values().all(|member| member.members().is_none()) => {
+        Value::Struct(members) => {
             let words = members.iter().flat_map(|(key, value)| match value {
                 Value::Nil => vec![key.clone()],
                 Value::Array(items) => items
@@ -282,8 +309,8 @@ pub(super) fn find_paged(asked: &Asked<'_>) -> Result<Value, Fault> {
     ]))
 }
 
-/// The profile or system that the first two arguments name, as Cobbler's methods take them.
-fn profile_or_system(asked: &Asked<'_>) -> Result<Option<Resolved>, Fault> {
+/// The profile or system that the first two arguments name, as Cobbler's methods take them; where both do, `first` counts.
+fn profile_or_system(asked: &Asked<'_>, first: Kind) -> Result<Option<Resolved>, Fault> {
     let name = |place| {
         asked
             .argument(place)
@@ -291,9 +318,10 @@ fn profile_or_system(asked: &Asked<'_>) -> Result<Option<Resolved>, Fault> {
             .filter(|text| !text.is_empty())
     };
     let inventory = &asked.world.inventory;
-    let resolved = match (name(1), name(0)) {
-        (Some(system), _) if inventory.system(system).is_some() => resolve_system(inventory, system),
-        (_, Some(profile)) => resolve_profile(inventory, profile),
+    let resolved = match (name(0), name(1)) {
+        (Some(profile), None) => resolve_profile(inventory, profile),
+        (Some(profile), Some(_)) if first == Kind::Profile => resolve_profile(inventory, profile),
+        (_, Some(system)) if inventory.system(system).is_some() => resolve_system(inventory, system),
         _ => return Ok(None),
     };
     resolved.map(Some).map_err(|broken| Fault::cx(&broken.to_string()))
@@ -326,7 +354,7 @@ fn json(value: &serde_json::Value) -> Value {
 }
 
 pub(super) fn blended(asked: &Asked<'_>) -> Result<Value, Fault> {
-    let resolved = profile_or_system(asked)?;
+    let resolved = profile_or_system(asked, Kind::Profile)?;
     let resolved = resolved.ok_or_else(|| Fault::cx("internal error, no system or profile"))?;
     Ok(variables(asked, resolved))
 }
@@ -358,7 +386,7 @@ pub(super) fn without_secrets(asked: &Asked<'_>, resolved: Resolved) -> Result<S
 }
 
 pub(super) fn autoinstall(asked: &Asked<'_>) -> Result<Value, Fault> {
-    match profile_or_system(asked)? {
+    match profile_or_system(asked, Kind::System)? {
         Some(resolved) => without_secrets(asked, resolved).map(Value::Text),
         None => Ok("# system not found".into()),
     }

@@ -68,7 +68,8 @@ pub(super) fn handle(asked: &Asked<'_>) -> Result<Value, Fault> {
     let name = asked.text(at)?;
     match what {
         What::Kind(kind) if read::row(asked, kind, name).is_some() => Ok(handle_of(kind, name).into()),
-        _ => Err(Fault::cx(&format!("internal error, unknown object name {}", cut(name)))),
+        What::Kind(kind) => Err(Fault::cx(&format!("internal error, unknown {kind} name {}", cut(name)))),
+        What::Other => Err(Fault::cx(&format!("internal error, unknown object name {}", cut(name)))),
     }
 }
 
@@ -329,6 +330,8 @@ fn text_of(asked: &Asked<'_>, doc: &FieldDoc, value: &Value) -> Result<String, F
             INHERIT.to_owned()
         }
         ("virt_file_size", _) => whole(&text),
+        // Nothing of an interface is inherited but its bridge, and that is where none is named.
+        _ if doc.of_interface && text == INHERIT => String::new(),
         (_, Shape::Flag) if text.is_empty() => "false".to_owned(),
         _ => text,
     })
