@@ -1,8 +1,11 @@
 //! Cobbler's faces as Cobbler's users meet them: koan, Ansible's modules, Terraform's provider, cobbler-register, and those who mean no good.
 
 mod beside;
+mod differs;
 mod koan;
 mod migrate;
+mod moved;
+mod real;
 mod refused;
 mod replay;
 mod virt;
@@ -93,20 +96,7 @@ impl Server {
 
     /// Posts bytes, and gives the body of the answer.
     pub fn post(&self, body: &[u8]) -> Vec<u8> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "POST /cobbler_api HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        )
-        .unwrap();
-        // Who sends too much is sent away before it is through.
-        let _sent = stream.write_all(body);
-        let mut answer = Vec::new();
-        let _cut = stream.read_to_end(&mut answer);
-        let at = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        answer.split_off(at + 4)
+        post_to(self.port, "/cobbler_api", body)
     }
 
     /// Calls a method: its value, or the text of its fault.
@@ -119,6 +109,24 @@ impl Server {
     pub fn login(&self, user: &str) -> Value {
         self.call("login", &[user.into(), PASSWORD.into()]).unwrap()
     }
+}
+
+/// Posts bytes to a port of loopback, and gives the body of the answer.
+fn post_to(port: u16, path: &str, body: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    // Who sends too much is sent away before it is through.
+    let _sent = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _cut = stream.read_to_end(&mut answer);
+    let at = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    answer.split_off(at + 4)
 }
 
 /// A member of a struct.

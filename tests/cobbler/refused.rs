@@ -142,6 +142,8 @@ fn who_guesses_passwords_waits() {
 #[test]
 fn documents_that_are_made_to_cost_cost_nothing() {
     let server = Server::new("");
+    // Of all its threads, those that ended too, in ticks of 10 ms: each document is sent some times.
+    const TIMES: u32 = 5;
     let cpu = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.daemon.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -194,16 +196,19 @@ fn documents_that_are_made_to_cost_cost_nothing() {
             ),
         ),
     ] {
-        let before = cpu();
-        let answer = String::from_utf8_lossy(&server.post(xml.as_bytes())).into_owned();
-        let spent = cpu() - before;
+        let (before, mut answer) = (cpu(), String::new());
+        for _ in 0..TIMES {
+            answer = String::from_utf8_lossy(&server.post(xml.as_bytes())).into_owned();
+        }
+        let spent = (cpu() - before) / TIMES;
+        println!("{what}: {spent:?}");
         assert!(
             answer.contains("faultString") || answer.contains("longer than 1 MiB"),
             "{what}: {answer}"
         );
         assert!(!answer.contains("root:"), "{what}: {answer}");
-        // A debug build takes some times the 50 ms that a release may.
-        let most = if cfg!(debug_assertions) { 500 } else { 50 };
+        // A build without optimisation takes some eight times as long.
+        let most = if cfg!(debug_assertions) { 400 } else { 50 };
         assert!(spent <= Duration::from_millis(most), "{what} took {spent:?}");
     }
     assert_eq!(server.call("ping", &[]), Ok(Value::Bool(true)));

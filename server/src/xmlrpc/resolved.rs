@@ -24,7 +24,7 @@ fn above(inventory: &Inventory, row: &Row) -> Vec<Fields> {
             Parent::Profile(name) => (inventory.profile(name.as_str()).cloned(), None),
             Parent::Distro(name) => (None, inventory.distro(name.as_str()).cloned()),
         },
-        Row::Distro(_) | Row::Arm(_) => (None, None),
+        Row::Distro(_) | Row::Repo(_) | Row::Menu(_) | Row::Arm(_) => (None, None),
     };
     let mut all = Vec::new();
     // A circle cannot be stored; 64 ends one all the same.
