@@ -56,6 +56,11 @@ pub(super) async fn run(
             let polled = db.poll(version);
             tell_damaged(&mut db, &sink, shared.clock);
             let changed = matches!(polled, Ok(Some(_)));
+            // Files are looked at for what says which ones count; a thousand systems that are added one by one say nothing new.
+            let files = match &polled {
+                Ok(Some(polled)) => polled.rows.iter().any(says_of_files),
+                _ => false,
+            };
             let result = polled.map(|polled| {
                 polled.map(|polled| {
                     let before = shared.inventory.load_full();
@@ -73,11 +78,11 @@ pub(super) async fn run(
                 // This connection polls for ever, so it is the one that must move the WAL.
                 db.checkpoint();
             }
-            if changed || look {
+            if files || look {
                 let assets = watcher.look(&shared.inventory.load());
                 shared.assets.store(Arc::new(assets));
             }
-            (db, watcher, result, changed || look)
+            (db, watcher, result, files || look)
         });
         let (again, watched, result, looked) = step.await.map_err(|error| error.to_string())?;
         (db, watcher) = (again, watched);
@@ -134,6 +139,11 @@ pub(super) fn tell_damaged(db: &mut InventoryDb, events: &Arc<dyn Events>, clock
             },
         });
     }
+}
+
+/// True for a row that names files: anything but a system whose answer file is its profile's.
+fn says_of_files(change: &RowChange) -> bool {
+    !matches!(change, RowChange::Put(Row::System(system)) if system.autoinstall.is_inherited())
 }
 
 /// Tells of armings that came and went, with the machine that they are about.
