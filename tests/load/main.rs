@@ -17,6 +17,7 @@
     reason = "a load generator stops at the first surprise"
 )]
 
+mod cobbler;
 mod dora;
 mod http;
 mod inventory;
@@ -55,9 +56,10 @@ fn main() {
         "dora-ceiling" => dora::answer(&arguments),
         "http" => http::run(&arguments),
         "http-ceiling" => http::answer(&arguments),
+        "cobbler" => cobbler::run(&arguments),
         "inventory" => inventory::make(&arguments),
         "storm" => storm::run(&arguments),
-        _ => panic!("load tftp|dora|http|storm|inventory, the first three with -ceiling, or async-tftp"),
+        _ => panic!("load tftp|dora|http|storm|inventory|cobbler, the first three with -ceiling, or async-tftp"),
     }
 }
 
