@@ -112,6 +112,16 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("extended_version", "gitstamp", "who answers"),
     ("extended_version", "gitdate", "when Cobbler was made"),
     ("extended_version", "builddate", "when Cobbler was made"),
+    (
+        "get_settings",
+        "enable_menu",
+        "strangers get a menu only where the configuration says so",
+    ),
+    (
+        "get_settings",
+        "manage_tftpd",
+        "no TFTP server of anybody else's is managed: there is one inside",
+    ),
     ("get_valid_archs", "", "those that are taken here"),
     ("get_valid_breeds", "", "the families that there are signatures of"),
     (
