@@ -194,10 +194,10 @@ fn every_family_and_version_is_recognised_served_and_started() {
     }
 }
 
-const OSINFO: Need = Need::Program("osinfo-detect", "libosinfo-bin");
+pub(super) const OSINFO: Need = Need::Program("osinfo-detect", "libosinfo-bin");
 
 /// What osinfo-detect calls the medium: `Rocky Linux 9 (x86_64)`; none when it does not know it.
-fn osinfo(kind: &str, location: &str) -> Option<String> {
+pub(super) fn osinfo(kind: &str, location: &str) -> Option<String> {
     let output = Command::new("osinfo-detect")
         .env("LC_ALL", "C.UTF-8")
         .args([&format!("--type={kind}"), location])

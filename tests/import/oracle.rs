@@ -1,6 +1,11 @@
-//! productmd, the library that writes `.treeinfo` files, as the judge of how we read them.
+//! productmd, the library that writes `.treeinfo` files, as the judge of how we read them; and osinfo-detect of Debian's discs, which no
+//! import takes without their netboot files.
 
-use super::Bench;
+use super::families::{OSINFO, osinfo};
+use super::{Bench, netboot};
+use crate::iso::medium::{XORRISO, press};
+use crate::lab::need;
+use cordwainer::distro::import::ImportRequest;
 use std::process::Command;
 
 const WRITE: &str = r#"
@@ -96,4 +101,59 @@ fn what_we_take_for_old_treeinfo_productmd_takes_too() {
         let wanted = "CentOS|7|x86_64|images/pxeboot/vmlinuz|images/pxeboot/initrd.img";
         assert_eq!(theirs.trim(), wanted);
     }
+}
+
+#[test]
+fn osinfo_detect_calls_debians_discs_what_we_call_them() {
+    if !need::all("import::oracle", &[&[XORRISO, OSINFO]]) {
+        return;
+    }
+    let bench = Bench::with(&[
+        (
+            ".disk/info",
+            "Debian GNU/Linux 11.6.0 \"Bullseye\" - Official amd64 DVD Binary-1 20221217-10:42\n",
+        ),
+        (".disk/base_installable", ""),
+        (
+            "dists/bullseye/Release",
+            "Origin: Debian\nVersion: 11.6\nCodename: bullseye\n",
+        ),
+        ("install.amd/vmlinuz", "the disc's kernel"),
+        ("install.amd/initrd.gz", "the disc's initrd"),
+        ("isolinux/isolinux.bin", &"x".repeat(2048)),
+    ]);
+    let files = netboot::netboot(
+        &bench.etc().join("netboot"),
+        "amd64",
+        "11 (bullseye)",
+        "5.10.0-20-amd64",
+    );
+    let image = bench.tree().with_file_name("debian-11.6.0-amd64-DVD-1.iso");
+    let boot = [
+        "-b",
+        "isolinux/isolinux.bin",
+        "-no-emul-boot",
+        "-c",
+        "isolinux/boot.cat",
+    ];
+    press(
+        &bench.tree(),
+        &image,
+        &[&["-r", "-V", "Debian 11.6.0 amd64 1"][..], &boot[..]].concat(),
+    );
+    let request = ImportRequest {
+        path: image.clone(),
+        netboot: Some(files),
+        ..bench.request()
+    };
+    let imported = bench.import(&request).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        imported.detected.to_string(),
+        "Debian GNU/Linux 11.6.0 x86_64 (.disk/info)"
+    );
+    assert_eq!(imported.distro.kernel, "netboot/debian-installer/amd64/linux");
+    assert_eq!(
+        osinfo("media", image.to_str().unwrap()).as_deref(),
+        Some("Debian 11 (x86_64)")
+    );
 }
