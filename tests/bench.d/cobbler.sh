@@ -31,7 +31,7 @@ bench_cobbler() {
             asked "$side" systems --what systems
         done
     done
-    row "$systems systems added by XML-RPC" s less "$peer" 'five calls each; ours: each durable and served before it is answered; Cobbler: no fsync' \
+    row "$systems systems added by XML-RPC" s less "$peer" 'five calls each; ours: each durable and served before it is answered, more than half of it the fsync; Cobbler: no fsync' \
         "$work/cobbler.add.ours" "$work/cobbler.add.cobbler" - 'each save waits for the disk (fsync), which Cobbler does not' 100
     # What has nothing to write takes no time that a clock of milliseconds shows.
     row "sync with $systems systems" s less "$peer" 'Cobbler writes two files a system; ours has none to write' \
