@@ -207,8 +207,8 @@ fn documents_that_are_made_to_cost_cost_nothing() {
             "{what}: {answer}"
         );
         assert!(!answer.contains("root:"), "{what}: {answer}");
-        // A build without optimisation takes some eight times as long.
-        let most = if cfg!(debug_assertions) { 400 } else { 50 };
+        // A build without optimisation takes some five times as long (34 ms for 7, measured).
+        let most = if cfg!(debug_assertions) { 200 } else { 50 };
         assert!(spent <= Duration::from_millis(most), "{what} took {spent:?}");
     }
     assert_eq!(server.call("ping", &[]), Ok(Value::Bool(true)));
