@@ -196,7 +196,13 @@ fn again(
         spec.profile = Some(profile.clone());
     }
     match asked.filter(|_| !is_dry(after)) {
-        Some(asked) => store(desk, spec, changes, after, asked, true),
+        Some(asked) => {
+            let least = match &spec.system {
+                Some(system) => least_memory(desk, &resolve_system(&desk.inventory()?, system.as_str())?)?,
+                None => None,
+            };
+            store(desk, spec, changes, after, asked, (true, least))
+        }
         None => print(desk, &spec, after, &desk.inventory()?, changes),
     }
 }
@@ -243,7 +249,7 @@ fn make(desk: &Desk, wanted: &Wanted<'_>, asked: Option<Asked>) -> Result<Ended,
     let Some(asked) = asked else {
         return Ok(Ended::Well);
     };
-    store(desk, spec, changes, wanted.after, asked, false)
+    store(desk, spec, changes, wanted.after, asked, (false, known.least_memory))
 }
 
 /// What the inventory says of the guest, and whether it may be made of it.
@@ -297,6 +303,13 @@ fn known(desk: &Desk, wanted: &Wanted<'_>, inventory: &Inventory) -> Result<Know
         interfaces: interfaces.collect(),
         resolved: Some(resolved),
     })
+}
+
+/// MiB that the installer needs.
+fn least_memory(desk: &Desk, resolved: &Resolved) -> Result<Option<u32>, Failure> {
+    let world = desk.world(desk.inventory()?)?;
+    let signature = world.assets.signature_of(&resolved.distro);
+    Ok(signature.and_then(|signature| signature.min_ram_for(&resolved.distro.os_version)))
 }
 
 /// What the hypervisor has. Where nothing is made, one that does not answer is only told of.
@@ -414,7 +427,7 @@ fn store(
     changes: Vec<Change>,
     after: &After,
     asked: Asked,
-    again: bool,
+    (again, least): (bool, Option<u32>),
 ) -> Result<Ended, Failure> {
     let adds = changes.iter().any(|change| matches!(change, Change::Add { .. }));
     let edits = changes.iter().any(|change| matches!(change, Change::Edit { .. }));
@@ -432,7 +445,10 @@ fn store(
         let armed = arm::make(desk, changes, &system, &wish)?;
         spec.job.clone_from(&armed.arm.id.0);
         served = armed.applied.served;
-        for warning in armed.warnings.iter().filter(|_| spec.memory < 1024) {
+        // Of a guest it is known whether it has the memory.
+        let enough = format!("this installer needs {} MiB", least.unwrap_or(u32::MAX));
+        let tells = |warning: &&String| least.is_none_or(|least| spec.memory < least) || !warning.starts_with(&enough);
+        for warning in armed.warnings.iter().filter(tells) {
             desk.printer.note(format!("warning   {warning}"));
         }
         if desk.printer.json {
