@@ -119,6 +119,21 @@ fn cobbler_paths(ask: &CobblerAsk, objects: &Objects) -> Vec<String> {
                 ]
                 .concat()
             })
+            .chain(
+                [
+                    ("script", "/script/finish"),
+                    ("template", "/path/_etc_shadow"),
+                    ("bootcfg", ""),
+                ]
+                .into_iter()
+                .flat_map(|(op, tail)| {
+                    [
+                        of(op, "system", &objects.systems, tail),
+                        of(op, "profile", &objects.profiles, tail),
+                    ]
+                    .concat()
+                }),
+            )
             .collect(),
         CobblerAsk::Autodetect => ["autodetect", "find_autoinstall", "findks"]
             .map(|op| format!("cblr/svc/op/{op}"))
@@ -162,7 +177,7 @@ const UNKNOWN: &[&str] = &[
     "cblr/svc/op/settings",
     "cblr/svc/op/events",
     "cblr/svc/op/script/system/web1",
-    "cblr/svc/op/template/system/web1/path/_etc_shadow",
+    "cblr/svc/op/template/profile/rocky9",
     "api/v1/systems",
     "debug/pprof",
     "b/web1/ipxe",

@@ -4,7 +4,8 @@ use super::*;
 use cordwainer::model::{Arm, ArmId, State};
 use cordwainer::store::{LiveDb, StateLock, StoreError, backup, restore, server_key};
 
-const NOW: Timestamp = Timestamp(1_795_269_791_204);
+// In 2100, as in recover.rs.
+const NOW: Timestamp = Timestamp(4_102_448_591_204);
 
 fn arm(system: &str) -> Change {
     Change::Arm {

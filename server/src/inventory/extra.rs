@@ -68,7 +68,7 @@ macro_rules! extras {
 extras! { DISTRO false {
     "boot_files" Dict "", "Cobbler's further TFTP files; kept, not served";
     "fetchable_files" Dict "", "Cobbler's further HTTP files; kept, not served";
-    "template_files" Dict "", "Files that sections of an installation fetch by op/template: TEMPLATE=/PATH ...";
+    "template_files" Dict "", "Files that sections of an installation fetch by op/template, as TEMPLATE=/PATH with blanks between";
     "mgmt_classes" List "", "Configuration management classes; kept for scripts";
     "mgmt_parameters" Dict "", "Configuration management parameters; kept for scripts";
     "redhat_management_key" Withheld INHERIT, "A registration key; not kept here";
@@ -85,7 +85,7 @@ extras! { PROFILE false {
     "koan_hosts" List "", "Addresses of hypervisors whose koan may start the installation of its armed systems";
     "boot_files" Dict INHERIT, "Cobbler's further TFTP files; kept, not served";
     "fetchable_files" Dict INHERIT, "Cobbler's further HTTP files; kept, not served";
-    "template_files" Dict "", "Files that sections of an installation fetch by op/template: TEMPLATE=/PATH ...";
+    "template_files" Dict "", "Files that sections of an installation fetch by op/template, as TEMPLATE=/PATH with blanks between";
     "mgmt_classes" List INHERIT, "Configuration management classes; kept for scripts";
     "mgmt_parameters" Dict INHERIT, "Configuration management parameters; kept for scripts";
     "redhat_management_key" Withheld INHERIT, "A registration key; not kept here";
@@ -104,7 +104,7 @@ extras! { SYSTEM false {
     "koan_hosts" List "", "Addresses of hypervisors whose koan may start its installation while it is armed";
     "boot_files" Dict INHERIT, "Cobbler's further TFTP files; kept, not served";
     "fetchable_files" Dict INHERIT, "Cobbler's further HTTP files; kept, not served";
-    "template_files" Dict "", "Files that sections of an installation fetch by op/template: TEMPLATE=/PATH ...";
+    "template_files" Dict "", "Files that sections of an installation fetch by op/template, as TEMPLATE=/PATH with blanks between";
     "mgmt_classes" List INHERIT, "Configuration management classes; kept for scripts";
     "mgmt_parameters" Dict INHERIT, "Configuration management parameters; kept for scripts";
     "redhat_management_key" Withheld INHERIT, "A registration key; not kept here";
