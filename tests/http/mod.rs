@@ -158,7 +158,7 @@ fn world(root: &Path) -> World {
         profile: "lab".parse().unwrap(),
         hostname: None,
         gateway: None,
-        interfaces: BTreeMap::from([("eth0".parse().unwrap(), interface)]),
+        interfaces: BTreeMap::from([("eth0".parse().unwrap(), Box::new(interface))]),
         autoinstall: Inherit::default(),
         autoinstall_meta: Dict::default(),
         kernel_options: Dict::default(),

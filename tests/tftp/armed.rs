@@ -82,7 +82,7 @@ fn armed(mut world: World) -> World {
         profile: name("p1"),
         hostname: None,
         gateway: None,
-        interfaces: [(name("eth0"), interface)].into(),
+        interfaces: [(name("eth0"), Box::new(interface))].into(),
         autoinstall: Inherit::Inherit,
         autoinstall_meta: Dict::default(),
         kernel_options: Dict::default(),

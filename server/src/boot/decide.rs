@@ -12,7 +12,7 @@ pub use cobbler::{KoanStart, koan_start};
 use super::{Answer, Ask, Decision, Effect, Facts, FoundBy, Request, Trace, World};
 use crate::config::DhcpMode;
 use crate::install::{self, Arm, Installation, State};
-use crate::model::{Binding, Interface, Mac, System, Timestamp};
+use crate::model::{Binding, Mac, System, Timestamp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -165,8 +165,9 @@ impl<'a> Deciding<'a> {
         let Some((system, neighbour)) = self.system.as_ref().zip(self.facts.neighbour) else {
             return false;
         };
-        let recorded = |interface: &Interface| interface.is_static && interface.ip_address == Some(peer);
-        system.interfaces.values().any(recorded) && system.macs().any(|mac| mac == neighbour)
+        let mut recorded = system.interfaces.values();
+        recorded.any(|interface| interface.is_static && interface.ip_address == Some(peer))
+            && system.macs().any(|mac| mac == neighbour)
     }
 
     fn is_proxy(&self) -> bool {

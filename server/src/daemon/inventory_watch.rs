@@ -69,9 +69,9 @@ pub(super) async fn run(
                     for change in &polled.rows {
                         tell(change, &before, &shared, &sink);
                     }
-                    polled.apply_to(&mut inventory);
+                    let version = polled.apply_to(&mut inventory);
                     shared.inventory.store(Arc::new(inventory));
-                    (polled.version, rows)
+                    (version, rows)
                 })
             });
             if look && !changed {

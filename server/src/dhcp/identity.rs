@@ -63,7 +63,7 @@ impl Record {
 
     /// The interface that asks.
     pub(super) fn interface(&self) -> Option<&Interface> {
-        self.system.interfaces.get(&self.name)
+        self.system.interfaces.get(&self.name).map(|interface| &**interface)
     }
 
     /// True when `address` is what the record gives this very interface.

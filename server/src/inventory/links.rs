@@ -99,7 +99,7 @@ fn check_master(system: &System, name: &Name, interface: &Interface) -> Result<(
             ));
         }
     };
-    let found = system.interfaces.get(master).map(Interface::kind);
+    let found = system.interfaces.get(master).map(|interface| interface.kind());
     let fits = match found {
         Some(InterfaceType::Bond | InterfaceType::BondedBridgeSlave) => wanted == "bond",
         Some(InterfaceType::Bridge) => wanted == "bridge",

@@ -279,9 +279,9 @@ pub struct System {
     /// Router of the installed system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Ipv4Addr>,
-    /// Interfaces by name (`eth0`, `default`, ...).
+    /// Interfaces by name (`eth0`, `default`, ...). Boxed: a node of the map has room for eleven, of which most machines use one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub interfaces: BTreeMap<Name, Interface>,
+    pub interfaces: BTreeMap<Name, Box<Interface>>,
     /// Answer-file template.
     #[serde(default, skip_serializing_if = "Inherit::is_inherited")]
     pub autoinstall: Inherit<String>,
@@ -334,6 +334,7 @@ impl System {
     pub fn interface_of(&self, mac: Mac) -> Option<(&Name, &Interface)> {
         self.interfaces
             .iter()
+            .map(|(name, interface)| (name, &**interface))
             .find(|(_, interface)| interface.mac_address == Some(mac))
     }
 }

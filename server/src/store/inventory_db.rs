@@ -72,12 +72,13 @@ pub struct Polled {
 }
 
 impl Polled {
-    /// Takes it into an inventory.
-    pub fn apply_to(&self, inventory: &mut Inventory) {
-        self.rows.iter().cloned().for_each(|row| inventory.apply(row));
-        for (kind, name, dates) in &self.dates {
-            inventory.date(*kind, name.clone(), *dates);
+    /// Moves it into an inventory; the version that this leads to. A start would hold a hundred thousand systems twice if it copied them.
+    pub fn apply_to(self, inventory: &mut Inventory) -> u64 {
+        self.rows.into_iter().for_each(|row| inventory.apply(row));
+        for (kind, name, dates) in self.dates {
+            inventory.date(kind, name, dates);
         }
+        self.version
     }
 }
 
@@ -122,9 +123,9 @@ impl InventoryDb {
     pub fn load(&mut self) -> Result<(Inventory, u64), StoreError> {
         let (mut inventory, since) = self.known.clone().unwrap_or_default();
         let newer = newer(&mut self.connection, &self.path, since, &mut self.damaged)?;
-        newer.apply_to(&mut inventory);
-        self.known = Some((inventory.clone(), newer.version));
-        Ok((inventory, newer.version))
+        let version = newer.apply_to(&mut inventory);
+        self.known = Some((inventory.clone(), version));
+        Ok((inventory, version))
     }
 
     /// Judges and writes a change in one transaction: `judge` sees the inventory as it is at this moment, nobody writes between it and
@@ -144,16 +145,13 @@ impl InventoryDb {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&sql)?;
         let fresh = rows_since(&transaction, &self.path, since, &mut None)?;
-        fresh.apply_to(&mut inventory);
+        let version = fresh.apply_to(&mut inventory);
         let rows = judge(&inventory)?;
         if rows.is_empty() {
-            self.known = Some((inventory, fresh.version));
-            return Ok(Committed {
-                version: fresh.version,
-                rows,
-            });
+            self.known = Some((inventory, version));
+            return Ok(Committed { version, rows });
         }
-        let version = fresh.version.saturating_add(1);
+        let version = version.saturating_add(1);
         write(&transaction, &inventory, &rows, version).map_err(|wrong| wrong.told(&self.path))?;
         transaction.commit().map_err(&sql)?;
         // A restore may have put another file in its place meanwhile.
@@ -222,8 +220,7 @@ impl InventoryDb {
         self.polled = Some(current);
         // What is known follows, or rows that nobody uses any more would stay in memory for as long as the daemon runs.
         if let Some((inventory, version)) = self.known.as_mut().filter(|(_, version)| since <= *version) {
-            newer.apply_to(inventory);
-            *version = newer.version;
+            *version = newer.clone().apply_to(inventory);
         }
         Ok((newer.version > since).then_some(newer))
     }

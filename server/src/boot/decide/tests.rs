@@ -82,7 +82,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         profile: "lab".parse().unwrap(),
         hostname: Some("web1.lab.test".parse().unwrap()),
         gateway: None,
-        interfaces: [("eth0".parse().unwrap(), interface)].into(),
+        interfaces: [("eth0".parse().unwrap(), Box::new(interface))].into(),
         autoinstall: crate::model::Inherit::Inherit,
         autoinstall_meta: crate::model::Dict::new(),
         kernel_options: crate::model::Dict::new(),
@@ -404,7 +404,7 @@ fn a_fixed_address_of_the_record_needs_the_machines_own_neighbour_entry() {
         interface_type: Some(crate::model::InterfaceType::Bond),
         ..Interface::default()
     };
-    system.interfaces.insert("bond0".parse().unwrap(), bond);
+    system.interfaces.insert("bond0".parse().unwrap(), Box::new(bond));
     inventory.put(Row::System(Arc::new(system)));
     world.inventory = Arc::new(inventory);
     let from = |peer, neighbour| {
