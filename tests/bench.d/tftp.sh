@@ -22,8 +22,7 @@ bench_tftp() {
                 done
             done
             local top aim=1 cause='' note='files from the page cache, every block acknowledged as asked'
-            # What is lost here is lost to waking up: on idle processors a window costs the generator and the server a wake-up each.
-            [ "$blocks" != 8 ] || { aim=3 cause='perf: both sides sleep and are woken once a window; the generator alone, against a server that only counts, is no faster than the column says'; }
+            [ "$blocks" != 8 ] || { aim=3 cause='three times the peer is above what the generator alone reaches (its column): on idle processors each window costs it a wake-up'; }
             top=$(best "$work/$key".{tftpd-hpa,atftpd,dnsmasq})
             [ "$blocks" = 1 ] || note='tftpd-hpa and dnsmasq know no window; best of three'
             row "TFTP $count client(s), $size-byte blocks, window $blocks" MB/s more "${top##*.}" "$note" \
