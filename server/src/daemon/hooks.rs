@@ -145,7 +145,14 @@ fn programs(folder: &Path) -> io::Result<Vec<PathBuf>> {
         if !plain || shown.starts_with('.') || shown.ends_with('~') || shown.ends_with(".rpmsave") {
             continue;
         }
-        let metadata = std::fs::metadata(entry.path())?;
+        // A link that leads nowhere is one hook less, not a folder that is not there.
+        let metadata = match std::fs::metadata(entry.path()) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                tracing::warn!("the hook {} is not run: {error}", entry.path().display());
+                continue;
+            }
+        };
         if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
             continue;
         }
@@ -232,6 +239,7 @@ mod tests {
             std::fs::write(dir.join(name), "").unwrap();
             std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
         }
+        std::os::unix::fs::symlink("nowhere", dir.join("15-gone")).unwrap();
         let names: Vec<String> = programs(&dir)
             .unwrap()
             .iter()
