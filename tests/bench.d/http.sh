@@ -1,17 +1,23 @@
 # HTTP: the same files from nginx (sendfile, a worker a core) and from us; answer files are rendered anew for each request.
-bench_http() {
-    local pids=() count round name path figures
-    configure off
-    "$load" inventory --state "$state/state" --systems 10 --armed yes --tree "$work/files/tree"
-    ours && pids+=("$child")
+
+# nginx_serves WHAT: nginx on 10.64.0.3:8088 with sendfile, no log, a worker a core; WHAT is its `server` block's content.
+nginx_serves() {
     cat >"$work/nginx.conf" <<END
 worker_processes auto; daemon off; pid $work/nginx.pid; error_log stderr crit; user root;
 events { worker_connections 4096; }
 http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; open_file_cache max=1000;
   client_body_temp_path $work/nb; proxy_temp_path $work/np; fastcgi_temp_path $work/nf; uwsgi_temp_path $work/nu; scgi_temp_path $work/ns;
-  server { listen 10.64.0.3:8088; root $work/files; } }
+  server { listen 10.64.0.3:8088; $1 } }
 END
-    start_quiet -t nginx 10.64.0.3:8088 nginx -c "$work/nginx.conf" && pids+=("$child")
+    start_quiet -t nginx 10.64.0.3:8088 nginx -c "$work/nginx.conf"
+}
+
+bench_http() {
+    local pids=() count round name path figures
+    configure off
+    "$load" inventory --state "$state/state" --systems 10 --armed yes --tree "$work/files/tree"
+    ours && pids+=("$child")
+    nginx_serves "root $work/files;" && pids+=("$child")
     start ceiling serving "$load" http-ceiling --listen 10.64.0.6:8090 && pids+=("$child")
     for count in 1 8; do
         for round in $(seq "$runs"); do

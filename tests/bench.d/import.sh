@@ -27,14 +27,7 @@ bench_import() {
     alone 'import of an ISO of 4.7 GB, aim' s 1 'the same runs' "$work/import.ours"
     alone 'import of an ISO of 4.7 GB, memory' MiB 64 'the largest resident set' "$work/import.memory"
     ours && pids+=("$child")
-    cat >"$work/nginx-dvd.conf" <<END
-worker_processes auto; daemon off; pid $work/nginx.pid; error_log stderr crit; user root;
-events { worker_connections 4096; }
-http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; open_file_cache max=1000;
-  client_body_temp_path $work/nb; proxy_temp_path $work/np; fastcgi_temp_path $work/nf; uwsgi_temp_path $work/nu; scgi_temp_path $work/ns;
-  server { listen 10.64.0.3:8088; location /d/dvd1/ { alias $dvd/; } } }
-END
-    start_quiet -t nginx 10.64.0.3:8088 nginx -c "$work/nginx-dvd.conf" && pids+=("$child")
+    nginx_serves "location /d/dvd1/ { alias $dvd/; }" && pids+=("$child")
     for count in 1 8; do
         for round in $(seq "$runs"); do
             for name in ours:10.64.0.1:8080 nginx:10.64.0.3:8088; do

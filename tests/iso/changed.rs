@@ -2,9 +2,9 @@
 //! ends short, never mixed.
 
 use super::medium::{XORRISO, press};
+use super::{lab_tree, serve};
 use crate::cli::Session;
 use crate::http::Lab;
-use crate::lab::child::Child;
 use crate::lab::need;
 use cordwainer::event::What;
 use std::fs::{self, File};
@@ -109,12 +109,7 @@ fn a_medium_that_is_gone_or_another_degrades_its_distro_alone() {
         return;
     }
     let session = Session::new();
-    session.write(
-        "lab/lab/release",
-        "[release]\nname = Lab Linux\nversion = 1\narch = x86_64\n",
-    );
-    session.write("lab/boot/vmlinuz", "kernel");
-    session.write("lab/boot/initrd.img", "initrd!");
+    lab_tree(&session);
     for name in ["one", "two"] {
         let image = session.path(&format!("{name}.iso"));
         press(&session.path("lab"), &image, &["-r"]);
@@ -123,20 +118,7 @@ fn a_medium_that_is_gone_or_another_degrades_its_distro_alone() {
             .succeeded();
         assert!(imported.out.contains("straight out of "), "{}", imported.out);
     }
-    session.write(
-        "session.toml",
-        "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\nbinding = \"token-only\"\n\
-         [http]\nport = 0\n[tftp]\nport = 0\n",
-    );
-    let mut daemon = Child::start("cordwainer", &mut session.command(&["serve"]));
-    let serving = daemon.wait_for_line("serving: ", Duration::from_secs(60));
-    let digits = serving.split("http port ").nth(1).unwrap();
-    let port: u16 = digits
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect::<String>()
-        .parse()
-        .unwrap();
+    let (mut daemon, port, _) = serve(&session);
     let served = |name: &str| get(port, &format!("{name}/boot/vmlinuz"));
     let sound = ("200".to_owned(), b"kernel".to_vec());
     assert_eq!((served("one"), served("two")), (sound.clone(), sound.clone()));

@@ -2,10 +2,10 @@
 //! nobody may write to. Imported by the command, served by the daemon, and read as a client does that follows the links of the listings.
 
 use super::medium::{XORRISO, press};
+use super::serve;
 use crate::cli::Session;
 use crate::http::{curl, curl_text};
 use crate::import::{Bench, lab, said, set_mode};
-use crate::lab::child::Child;
 use crate::lab::need;
 use cordwainer::distro::import::{Cause, ImportRequest, Place};
 use std::collections::BTreeMap;
@@ -96,15 +96,7 @@ fn odd_names_are_imported_and_found_by_the_links_of_the_listings() {
         assert!(!said.out.contains("-odd\nname"), "a name broke the line: {}", said.out);
     }
     assert!(fs::metadata("/gone").is_err() && !session.path("gone").exists());
-    session.write(
-        "session.toml",
-        "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\nbinding = \"token-only\"\n\
-         [http]\nport = 0\n[tftp]\nport = 0\n",
-    );
-    let mut daemon = Child::start("cordwainer", &mut session.command(&["serve"]));
-    let serving = daemon.wait_for_line("serving: ", Duration::from_secs(60));
-    let digits = serving.split("http port ").nth(1).unwrap();
-    let port: String = digits.chars().take_while(char::is_ascii_digit).collect();
+    let (mut daemon, port, _) = serve(&session);
     for (name, _) in &media {
         let mut found = BTreeMap::new();
         crawled(&format!("http://127.0.0.1:{port}/d/{name}/"), &mut found);

@@ -1,9 +1,9 @@
 //! HTTP and TFTP straight out of an image: the real servers, curl as the client.
 
 use super::medium::{XORRISO, folder, press};
+use super::{lab_tree, serve};
 use crate::cli::Session;
 use crate::http::{Lab, curl, curl_text};
-use crate::lab::child::Child;
 use crate::lab::need;
 use crate::tftp::reader::{Reader, request, sized};
 use crate::tftp::serving::{Nowhere, Serving, pattern};
@@ -180,12 +180,7 @@ fn the_loaders_of_an_image_are_sent_as_those_of_an_unpacked_tree() {
         return;
     }
     let session = Session::new();
-    session.write(
-        "lab/lab/release",
-        "[release]\nname = Lab Linux\nversion = 1\narch = x86_64\n",
-    );
-    session.write("lab/boot/vmlinuz", "kernel");
-    session.write("lab/boot/initrd.img", "initrd!");
+    lab_tree(&session);
     // A name that no package of this machine has.
     session.write("lab/EFI/BOOT/BOOTAA64.EFI", "the medium's own loader");
     let image = session.path("one.iso");
@@ -193,22 +188,12 @@ fn the_loaders_of_an_image_are_sent_as_those_of_an_unpacked_tree() {
     session
         .run(&["import", "--path", image.to_str().unwrap(), "--name", "one"])
         .succeeded();
-    session.write(
-        "session.toml",
-        "[server]\nallow = [\"127.0.0.0/8\"]\n[dhcp]\nmode = \"off\"\n[[subnet]]\nnetwork = \"127.0.0.0/8\"\nbinding = \"token-only\"\n\
-         [http]\nport = 0\n[tftp]\nport = 0\n",
-    );
-    let mut daemon = Child::start("cordwainer", &mut session.command(&["serve"]));
-    let serving = daemon.wait_for_line("serving: ", Duration::from_secs(60));
-    let port = |mark: &str| {
-        let digits = serving.split(mark).nth(1).unwrap();
-        digits.chars().take_while(char::is_ascii_digit).collect::<String>()
-    };
+    let (mut daemon, http, tftp) = serve(&session);
     for url in [
-        format!("tftp://127.0.0.1:{}/BOOTAA64.EFI", port("tftp port ")),
-        format!("tftp://127.0.0.1:{}/d/one/EFI/BOOT/BOOTAA64.EFI", port("tftp port ")),
-        format!("http://127.0.0.1:{}/l/BOOTAA64.EFI", port("http port ")),
-        format!("http://127.0.0.1:{}/d/one/EFI/BOOT/BOOTAA64.EFI", port("http port ")),
+        format!("tftp://127.0.0.1:{}/BOOTAA64.EFI", tftp),
+        format!("tftp://127.0.0.1:{}/d/one/EFI/BOOT/BOOTAA64.EFI", tftp),
+        format!("http://127.0.0.1:{}/l/BOOTAA64.EFI", http),
+        format!("http://127.0.0.1:{}/d/one/EFI/BOOT/BOOTAA64.EFI", http),
     ] {
         let got = curl(&[&url]);
         assert_eq!(String::from_utf8_lossy(&got.stdout), "the medium's own loader", "{url}");
