@@ -139,14 +139,9 @@ pub(super) fn make(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wi
     let warnings = judge(&world, name)?;
     changes.push(change);
     let applied = desk.apply(changes)?;
-    let profile = world
-        .inventory
-        .system(name.as_str())
-        .map(|system| system.profile.to_string())
-        .unwrap_or_default();
-    let macs: Vec<String> = world
-        .inventory
-        .system(name.as_str())
+    let system = world.inventory.system(name.as_str());
+    let profile = system.map(|system| system.profile.to_string()).unwrap_or_default();
+    let macs: Vec<String> = system
         .map(|system| system.macs().map(|mac| mac.to_string()).collect())
         .unwrap_or_default();
     Ok(Armed {

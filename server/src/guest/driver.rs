@@ -284,20 +284,25 @@ impl Hypervisor {
         })
     }
 
-    /// Every domain. One that goes away while it is looked at is left out.
-    ///
-    /// # Errors
-    /// [`DriverError`] when they cannot be listed.
-    pub fn all(&self) -> Result<Vec<Known>, DriverError> {
+    /// What `look` says of every domain; of one that goes away meanwhile nothing.
+    fn of_each<T>(&self, look: impl Fn(&Self, &Domain) -> Result<T, DriverError>) -> Result<Vec<T>, DriverError> {
         let mut all = Vec::new();
         for domain in self.domains()? {
-            match self.known(&domain) {
-                Ok(known) => all.push(known),
+            match look(self, &domain) {
+                Ok(seen) => all.push(seen),
                 Err(error) if error.is_away() => return Err(error),
                 Err(error) => tracing::debug!(%error, "a guest went away while it was looked at"),
             }
         }
         Ok(all)
+    }
+
+    /// Every domain. One that goes away while it is looked at is left out.
+    ///
+    /// # Errors
+    /// [`DriverError`] when they cannot be listed.
+    pub fn all(&self) -> Result<Vec<Known>, DriverError> {
+        self.of_each(Self::known)
     }
 
     /// What a guest does now.
@@ -520,14 +525,7 @@ impl Hypervisor {
     /// # Errors
     /// [`DriverError`].
     pub fn guests(&self) -> Result<Vec<Guest>, DriverError> {
-        let mut all = Vec::new();
-        for domain in self.domains()? {
-            match self.tell_of(&domain) {
-                Ok(guest) => all.push(guest),
-                Err(error) if error.is_away() => return Err(error),
-                Err(error) => tracing::debug!(%error, "a guest went away while it was looked at"),
-            }
-        }
+        let mut all = self.of_each(Self::tell_of)?;
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }

@@ -293,29 +293,16 @@ pub(super) trait Extras {
     fn extras(&mut self, interface: Option<&crate::model::Name>) -> &mut Extra;
 }
 
-impl Extras for crate::model::Distro {
-    fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
-        &mut self.extra
-    }
+macro_rules! of_its_own {
+    ($($object:ident)+) => {$(
+        impl Extras for crate::model::$object {
+            fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
+                &mut self.extra
+            }
+        }
+    )+};
 }
-
-impl Extras for crate::model::Profile {
-    fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
-        &mut self.extra
-    }
-}
-
-impl Extras for crate::model::Repo {
-    fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
-        &mut self.extra
-    }
-}
-
-impl Extras for crate::model::Menu {
-    fn extras(&mut self, _: Option<&crate::model::Name>) -> &mut Extra {
-        &mut self.extra
-    }
-}
+of_its_own!(Distro Profile Repo Menu);
 
 impl Extras for crate::model::System {
     fn extras(&mut self, interface: Option<&crate::model::Name>) -> &mut Extra {

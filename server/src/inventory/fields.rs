@@ -463,58 +463,45 @@ fn default_interface() -> Result<Name, Refused> {
         })
 }
 
-/// Sets the fields of a distro.
-pub(super) fn assign_distro(distro: &mut Distro, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+/// Sets the fields of an object that has no interfaces.
+fn assign<T: Extras>(
+    object: &mut T,
+    (kind, docs, table): (Kind, &'static [FieldDoc], &'static [Access<T>]),
+    fields: &[Assignment],
+    in_place: bool,
+) -> Result<(), Refused> {
     let none = default_interface()?;
     for (typed, text) in fields {
-        let doc = field(Kind::Distro, typed)?;
         set(
-            distro,
-            (Kind::Distro, DISTRO_DOCS),
-            DISTRO,
-            doc,
+            object,
+            (kind, docs),
+            table,
+            field(kind, typed)?,
             &none,
             (text, in_place),
         )?;
     }
     Ok(())
+}
+
+/// Sets the fields of a distro.
+pub(super) fn assign_distro(distro: &mut Distro, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    assign(distro, (Kind::Distro, DISTRO_DOCS, DISTRO), fields, in_place)
 }
 
 /// Sets the fields of a profile.
 pub(super) fn assign_profile(profile: &mut Profile, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
-    let none = default_interface()?;
-    for (typed, text) in fields {
-        let doc = field(Kind::Profile, typed)?;
-        set(
-            profile,
-            (Kind::Profile, PROFILE_DOCS),
-            PROFILE,
-            doc,
-            &none,
-            (text, in_place),
-        )?;
-    }
-    Ok(())
+    assign(profile, (Kind::Profile, PROFILE_DOCS, PROFILE), fields, in_place)
 }
 
 /// Sets the fields of a repository.
 pub(super) fn assign_repo(repo: &mut Repo, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
-    let none = default_interface()?;
-    for (typed, text) in fields {
-        let doc = field(Kind::Repo, typed)?;
-        set(repo, (Kind::Repo, REPO_DOCS), REPO, doc, &none, (text, in_place))?;
-    }
-    Ok(())
+    assign(repo, (Kind::Repo, REPO_DOCS, REPO), fields, in_place)
 }
 
 /// Sets the fields of a menu.
 pub(super) fn assign_menu(menu: &mut Menu, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
-    let none = default_interface()?;
-    for (typed, text) in fields {
-        let doc = field(Kind::Menu, typed)?;
-        set(menu, (Kind::Menu, MENU_DOCS), MENU, doc, &none, (text, in_place))?;
-    }
-    Ok(())
+    assign(menu, (Kind::Menu, MENU_DOCS, MENU), fields, in_place)
 }
 
 /// Sets the fields of a system. `interface` selects for what follows it, and the first one also for what stands before it, so that the

@@ -42,8 +42,20 @@ impl Hypervisor {
 }
 
 impl Console {
+    /// Gives `take` what the guest writes, until its end or until `take` says false.
+    pub fn follow(&self, mut take: impl FnMut(&[u8]) -> bool) {
+        let mut buffer = vec![0; 4096];
+        loop {
+            let read = self.read(&mut buffer);
+            match buffer.get(..read).filter(|bytes| !bytes.is_empty()) {
+                Some(bytes) if take(bytes) => {}
+                _ => break,
+            }
+        }
+    }
+
     /// Waits for what the guest writes. 0 at the end: it stopped, or somebody took the console.
-    pub fn read(&self, buffer: &mut [u8]) -> usize {
+    fn read(&self, buffer: &mut [u8]) -> usize {
         self.0
             .recv(buffer)
             .ok()

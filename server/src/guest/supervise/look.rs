@@ -230,18 +230,15 @@ fn boot(hypervisor: &Hypervisor, name: &str, kind: &str, disk: &Path) -> Result<
         let (say, hears) = channel();
         let reader = console.clone();
         let read = std::thread::Builder::new().name("check".into()).spawn(move || {
-            let (mut text, mut buffer) = (String::new(), vec![0; 4096]);
-            loop {
-                let read = reader.read(&mut buffer);
-                let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                    break;
-                };
+            let mut text = String::new();
+            reader.follow(|bytes| {
                 text.push_str(&String::from_utf8_lossy(bytes));
-                if text.contains(SAYS) {
+                let said = text.contains(SAYS);
+                if said {
                     let _gone = say.send(());
-                    break;
                 }
-            }
+                !said
+            });
         });
         if let Err(error) = read {
             return Err(DriverError::Clash(format!("no thread to read its console: {error}")));

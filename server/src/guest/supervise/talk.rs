@@ -532,17 +532,10 @@ fn console(which: &Which, force: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) ->
         let mut output = stream.try_clone()?;
         let (from_guest, handle, uuid) = (console.clone(), found.handle.clone(), found.uuid.clone());
         let reader = std::thread::Builder::new().name("console".into()).spawn(move || {
-            let mut buffer = vec![0; 4096];
-            loop {
-                let read = from_guest.read(&mut buffer);
-                let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                    break;
-                };
+            from_guest.follow(|bytes| {
                 handle.send(Message::Serial(uuid.clone(), bytes.to_vec()));
-                if output.write_all(bytes).is_err() {
-                    break;
-                }
-            }
+                output.write_all(bytes).is_ok()
+            });
             drop(output.shutdown(std::net::Shutdown::Both));
         })?;
         let mut input = stream;

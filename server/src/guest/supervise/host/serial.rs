@@ -59,14 +59,10 @@ impl Host {
             entry.reading = Some(console.clone());
             let own = self.own.clone();
             self.spawn("console", move || {
-                let mut buffer = vec![0; 4096];
-                loop {
-                    let read = console.read(&mut buffer);
-                    let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                        break;
-                    };
+                console.follow(|bytes| {
                     own.send(Message::Serial(uuid.clone(), bytes.to_vec()));
-                }
+                    true
+                });
                 console.close();
                 own.send(Message::SerialEnded(uuid));
             });
