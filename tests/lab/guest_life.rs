@@ -100,6 +100,7 @@ impl Site<'_> {
             .command(&arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let (mut keys, mut screen) = (console.stdin.take().unwrap(), console.stdout.take().unwrap());
@@ -114,7 +115,9 @@ impl Site<'_> {
         while !seen.contains(wanted) {
             assert!(Instant::now() < deadline, "nobody answers {wanted}: {seen:?}");
             // QEMU looks once a second whether anybody is at the other end of its terminal; what the guest says until then is lost.
-            keys.write_all(text.as_bytes()).unwrap();
+            if keys.write_all(text.as_bytes()).is_err() {
+                panic!("the console ended: {}", said(&console.wait_with_output().unwrap()));
+            }
             let next = shown.recv_timeout(Duration::from_secs(2));
             seen.extend(next.iter().map(|bytes| String::from_utf8_lossy(bytes)));
             seen.extend(

@@ -17,13 +17,15 @@ pub const VIRSH: Need = Need::Program("virsh", "libvirt-clients");
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where libvirt looks, and the folder of the test that it finds there.
-const PLACES: [(&str, &str); 5] = [
+/// Where libvirt looks, and the folder of the test that it finds there. In `/run/lock` it notes whose a terminal is: the next guest of
+/// another libvirtd may get a terminal's number before the first has taken its note away.
+const PLACES: [(&str, &str); 6] = [
     ("/run/libvirt", "run"),
     ("/var/lib/libvirt", "lib"),
     ("/etc/libvirt", "etc"),
     ("/var/log/libvirt", "log"),
     ("/var/cache/libvirt", "cache"),
+    ("/run/lock", "lock"),
 ];
 
 /// QEMU as root: the pool lies in a folder of root's, and libvirt asks QEMU again and again where its user may not open /dev/kvm.
