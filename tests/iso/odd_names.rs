@@ -13,8 +13,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Names below the tree that a shell, a URL or a page could stumble over. None with a backslash: firmware writes one where a slash is meant.
-const NAMES: [&str; 13] = [
+/// Names below the tree that a shell, a URL or a page could stumble over.
+const NAMES: [&str; 14] = [
     "plain.txt",
     "with blank",
     " leading and trailing ",
@@ -28,6 +28,7 @@ const NAMES: [&str; 13] = [
     "...",
     "-rf",
     "dot.",
+    "back\\slash",
 ];
 
 fn furnish(root: &Path) -> BTreeMap<String, Vec<u8>> {

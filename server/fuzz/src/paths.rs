@@ -100,10 +100,7 @@ fn no_token(text: &str) {
 
 /// A path that stays below the place that it is looked up in.
 pub fn below(path: &str) {
-    assert!(
-        !path.starts_with('/') && !path.contains(['\\', '\0']),
-        "{path:?} is not below"
-    );
+    assert!(!path.starts_with('/') && !path.contains('\0'), "{path:?} is not below");
     assert!(
         !path.split('/').any(|part| part == ".." || part == "."),
         "{path:?} climbs"

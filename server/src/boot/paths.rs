@@ -81,13 +81,13 @@ fn encode(path: &str) -> String {
     text
 }
 
-/// A path with `\` as `/`, empty and `.` parts dropped; `None` when it climbs (`..`), holds a control character, or is too long.
+/// A path with empty and `.` parts dropped; `None` when it climbs (`..`), holds a control character, or is too long. A `\` is part of a
+/// name, as files of live images have it (`dev-disk\x2dby.mount`).
 #[must_use]
 pub fn normal(path: &str) -> Option<String> {
     if path.len() > LONGEST || path.chars().any(char::is_control) {
         return None;
     }
-    let path = path.replace('\\', "/");
     let parts: Vec<&str> = path
         .split('/')
         .filter(|part| !part.is_empty() && *part != ".")
@@ -99,13 +99,14 @@ pub fn normal(path: &str) -> Option<String> {
     }
 }
 
-/// Reads a path that a client asked for, already percent-decoded. Total: what no rule knows is [`Ask::Unknown`].
+/// Reads a name that a TFTP client asked for, in which `\` stands for `/` (PXELINUX of old, Windows' boot manager). Total: what no rule
+/// knows is [`Ask::Unknown`].
 #[must_use]
 pub fn parse(path: &str) -> Parsed {
-    parse_with(path, None)
+    parse_with(&path.replace('\\', "/"), None)
 }
 
-/// [`parse`] with the `detail` of a report, which travels beside the path.
+/// Reads a path of a URL, already percent-decoded, with the `detail` of a report, which travels beside the path. Total.
 #[must_use]
 pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
     let nobody = |ask| Parsed { mac: None, ask };

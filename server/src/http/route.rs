@@ -142,7 +142,8 @@ pub fn route(path: &str, query: Option<&str>, body: &[u8]) -> Route {
     if path.len() > paths::LONGEST {
         return unknown();
     }
-    let Some(decoded) = percent_decode(path, false) else {
+    // Firmware that joins a path by itself may write `\` bare; `%5C` is part of a name.
+    let Some(decoded) = percent_decode(&path.replace('\\', "/"), false) else {
         return unknown();
     };
     match paths::normal(&decoded).as_deref() {
@@ -309,6 +310,12 @@ mod tests {
                 path: "pool/g++ x.deb".into()
             }
         );
+        let name = |name: &str| Ask::TreeFile {
+            distro: "x".parse().unwrap(),
+            path: name.into(),
+        };
+        assert_eq!(ask("/d/x\\pool\\y", None, b""), name("pool/y"));
+        assert_eq!(ask("/d/x/a%5cb", None, b""), name("a\\b"));
         assert_eq!(route("/", None, b""), Route::Front);
         assert_eq!(route("//metrics", None, b""), Route::Metrics);
         assert_eq!(route("/healthz", None, b""), Route::Health);
@@ -320,7 +327,7 @@ mod tests {
         for path in [
             "/d/x/../../etc/passwd",
             "/d/x/%2e%2e/%2e%2e/etc/passwd",
-            "/d/x/..%5c..%5cy",
+            "/d/x/..\\..\\y",
             "/d/x/%00",
             "/d/x/%",
             "/d/x/%zz",
