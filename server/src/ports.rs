@@ -6,7 +6,7 @@ use crate::event::control::Launching;
 use crate::install::Installation;
 use crate::install::Installs;
 use crate::inventory::Change;
-use crate::model::{Lease, Mac, Name, Secret, Standing, Timestamp};
+use crate::model::{Lease, Mac, Name, Power, Secret, Standing, Timestamp};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -50,6 +50,12 @@ pub trait Writes: Send + Sync + 'static {
     fn verify(&self, user: String, password: Secret<String>) -> BoxFuture<'_, Option<Standing>>;
     /// How `user` stands now; none when there is no such user any more.
     fn standing(&self, user: String) -> BoxFuture<'_, Option<Standing>>;
+}
+
+/// Switches the power of systems.
+pub trait Powers: Send + Sync + 'static {
+    /// Does what is wished; true when the system has power then. An error says why not, and the remedy, for the one who asked.
+    fn power(&self, system: Name, power: Power) -> BoxFuture<'_, Result<bool, String>>;
 }
 
 /// The state could not be made durable, so the reply must not leave.
