@@ -6,6 +6,7 @@ mod guests;
 mod heartbeat;
 mod hooks;
 mod inventory_watch;
+mod power;
 mod snapshots;
 mod state;
 mod writes;
@@ -225,7 +226,11 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             metrics: metrics.clone(),
             rpc: config.cobbler.api.then(|| {
                 let writer = writes::Writer::new(folder.clone(), look.clone(), served.clone());
-                let face: Arc<dyn Rpc> = Arc::new(Face::new(worlds.clone(), Arc::new(writer)));
+                let powers = power::Supervised {
+                    state: config.state.clone(),
+                    allowed: config.cobbler.power,
+                };
+                let face: Arc<dyn Rpc> = Arc::new(Face::new(worlds.clone(), Arc::new(writer), Arc::new(powers)));
                 face
             }),
         },

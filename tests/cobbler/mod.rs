@@ -5,6 +5,7 @@ mod differs;
 mod koan;
 mod migrate;
 mod moved;
+mod power;
 mod real;
 mod refused;
 mod replay;

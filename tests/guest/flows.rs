@@ -47,6 +47,7 @@ impl<'net> Site<'net> {
             now: Arc::new(move || Timestamp(cordwainer::store::clock::wall().0 + clock.load(Ordering::SeqCst))),
             hosts: vec![CONNECT.to_owned()],
             root_only: false,
+            power: false,
         };
         let supervisor = supervise::start(options).unwrap();
         Self {

@@ -151,6 +151,7 @@ fn tell(reply: &Reply, desk: &Desk) -> Result<(), Failure> {
         | Reply::Ended { .. }
         | Reply::Console
         | Reply::Finding { .. }
+        | Reply::Power { .. }
         | Reply::Refused { .. } => Ok(()),
     }
 }

@@ -43,7 +43,7 @@ use args::{
     StateCommand, SystemCommand,
 };
 
-use crate::model::Kind;
+use crate::model::{Kind, Power};
 use clap::{CommandFactory as _, Parser as _};
 use desk::Desk;
 use exit::{Ended, Failure};
@@ -109,10 +109,10 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         }
         Command::System(SystemCommand::Arm(options)) => arm::arm(&options, desk),
         Command::System(SystemCommand::Disarm(name)) => arm::disarm(name.get(), desk),
-        Command::System(SystemCommand::Poweron(name)) => power::run(power::Power::On, name.get(), desk),
-        Command::System(SystemCommand::Poweroff(name)) => power::run(power::Power::Off, name.get(), desk),
-        Command::System(SystemCommand::Reboot(name)) => power::run(power::Power::Cycle, name.get(), desk),
-        Command::System(SystemCommand::Powerstatus(name)) => power::run(power::Power::Status, name.get(), desk),
+        Command::System(SystemCommand::Poweron(name)) => power::run(Power::On, name.get(), desk),
+        Command::System(SystemCommand::Poweroff(name)) => power::run(Power::Off, name.get(), desk),
+        Command::System(SystemCommand::Reboot(name)) => power::run(Power::Reboot, name.get(), desk),
+        Command::System(SystemCommand::Powerstatus(name)) => power::run(Power::Status, name.get(), desk),
         Command::Repo(command) => object::run(command, desk),
         Command::Menu(command) => object::run(command, desk),
         Command::List => overview::list(desk),

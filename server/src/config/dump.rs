@@ -85,6 +85,7 @@ pub fn dump(config: &Config) -> String {
     line(to, "api", switch(config.cobbler.api));
     line(to, "port", Some(config.cobbler.port.to_string()));
     line(to, "register", switch(config.cobbler.register));
+    line(to, "power", switch(config.cobbler.power));
     line(to, "session", Some(quoted(config.cobbler.session)));
     to.push_str("\n[defaults]\n");
     let defaults = &config.defaults;

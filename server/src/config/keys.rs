@@ -194,6 +194,9 @@ keys! {
         "Also listen there on the loopback address, as Cobbler's daemon does for scripts on its own host.";
     Cobbler "register", "\"on\" or \"off\"", "off",
         "on lets cobbler-register add a machine that is not on record yet, without a login. It never arms one and never changes one.";
+    Cobbler "power", "\"on\" or \"off\"", "off",
+        "on lets admins switch the power of libvirt guests over XML-RPC (power_system, background_power_system). The supervisor of guests \
+         then answers the server's own account too, that one question and no other; restart both.";
     Cobbler "session", "a length of time like \"60m\"", "60m",
         "How long a login lasts after it was last used.";
 

@@ -63,6 +63,8 @@ pub struct CobblerFace {
     pub port: u16,
     /// `register_new_system` is taken without a login.
     pub register: bool,
+    /// Admins switch the power of guests over XML-RPC.
+    pub power: bool,
     /// How long a login lasts after it was last used.
     pub session: Span,
 }
@@ -73,6 +75,7 @@ impl Default for CobblerFace {
             api: true,
             port: 0,
             register: false,
+            power: false,
             session: Span::seconds(3600),
         }
     }

@@ -169,6 +169,10 @@ fn config<'d>(reader: &mut Reader<'d>, document: &'d DeTable<'d>) -> Config {
             &mut face.register,
             reader.checked(&table, "register", |text| word(text, &switch)),
         );
+        set(
+            &mut face.power,
+            reader.checked(&table, "power", |text| word(text, &switch)),
+        );
         set(&mut face.session, reader.checked(&table, "session", span));
         face.port = reader.port(&table, "port").unwrap_or(face.port);
     }

@@ -5,7 +5,7 @@
 use super::flow::Phase;
 use super::plan::Host;
 use super::spec::{Spec, Uuid};
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, Power};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -101,6 +101,14 @@ pub enum Request {
     Check {
         /// Which.
         connect: String,
+    },
+    /// The power of the guest that a system is: the one question that the network boot server may ask, where the configuration says so.
+    /// Answered by [`Reply::Power`].
+    Power {
+        /// The system of the inventory.
+        system: Name,
+        /// What is wished.
+        power: Power,
     },
     /// Is anybody there? Answered by [`Reply::Did`].
     Hello,
@@ -272,6 +280,17 @@ pub enum Reply {
         /// In a sentence.
         text: String,
     },
+    /// A guest's power, as it is now.
+    Power {
+        /// It has power.
+        on: bool,
+        /// It had not before, or the other way round; true after a reboot.
+        changed: bool,
+        /// Its name.
+        guest: String,
+        /// Its hypervisor.
+        connect: String,
+    },
     /// An installation has ended.
     Ended {
         /// How.
@@ -329,6 +348,10 @@ mod tests {
                 disks: true,
             },
             Request::List { connect: None },
+            Request::Power {
+                system: "web1".parse().unwrap(),
+                power: Power::Reboot,
+            },
         ] {
             round(&request);
         }

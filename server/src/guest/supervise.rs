@@ -19,6 +19,8 @@ mod listen;
 #[cfg(feature = "libvirt")]
 mod look;
 #[cfg(feature = "libvirt")]
+mod power;
+#[cfg(feature = "libvirt")]
 mod talk;
 
 pub use client::{Client, ClientError, Replies};
@@ -42,6 +44,8 @@ pub struct Options {
     /// Questions are taken from root alone. What may ask here is as good as root on the hypervisor, and the account that this runs as may
     /// also be the network boot server's.
     pub root_only: bool,
+    /// The account that this runs as may ask for the power of guests all the same, and for nothing else.
+    pub power: bool,
 }
 
 impl std::fmt::Debug for Options {

@@ -6,10 +6,10 @@ use super::fault::Fault;
 use super::item::What;
 use super::session::{Sessions, Task};
 use super::value::Value;
-use super::{read, register, rendered, task, write};
+use super::{power, read, register, rendered, task, write};
 use crate::boot::World;
 use crate::inventory::Change;
-use crate::model::{Role, Secret};
+use crate::model::{Name, Power, Role, Secret};
 use crate::ports::Caller;
 use std::collections::BTreeMap;
 
@@ -94,6 +94,15 @@ pub enum Outcome {
         user: String,
         /// What he says his password is.
         password: Secret<String>,
+    },
+    /// The answer, once the supervisor of guests has done it; with a task its id, at once.
+    Power {
+        /// Of these.
+        systems: Vec<Name>,
+        /// What is wished.
+        power: Power,
+        /// The task that does it, if one does.
+        task: Option<Box<Task>>,
     },
     /// The answer, once these changes are stored.
     Store {
@@ -284,6 +293,8 @@ const OWN: &[Method] = &[
     method!("sync_dhcp" Admin keep write::sync),
     method!("background_sync" Admin keep task::sync),
     method!("background_syncsystems" Admin keep task::sync),
+    method!("power_system" Admin keep power::system),
+    method!("background_power_system" Admin keep power::background),
     method!("background_validate_autoinstall_files" Login keep task::validate),
     method!("get_events" Nothing keep task::events),
     method!("get_event_log" Nothing keep task::log),

@@ -12,6 +12,7 @@ pub mod encode;
 mod fault;
 mod item;
 mod methods;
+mod power;
 mod read;
 mod register;
 mod rendered;

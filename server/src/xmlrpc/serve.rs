@@ -14,21 +14,25 @@ use super::session::{Sessions, Task};
 use super::value::Value;
 use crate::boot::World;
 use crate::inventory::Change;
-use crate::model::Secret;
-use crate::ports::{BoxFuture, Caller, Rpc, Worlds, Writes};
+use crate::model::{Name, Power, Secret};
+use crate::ports::{BoxFuture, Caller, Powers, Rpc, Worlds, Writes};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 /// Passwords that are verified at a time; each takes 19 MiB.
 const VERIFIED: usize = 2;
+/// Systems whose power is switched at a time, and tasks that do so.
+const SWITCHED: usize = 4;
 
 /// Cobbler's XML-RPC over a world.
 pub struct Face {
     worlds: Arc<dyn Worlds>,
     writes: Arc<dyn Writes>,
+    powers: Arc<dyn Powers>,
     sessions: Arc<Mutex<Sessions>>,
     verifying: Semaphore,
+    switching: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Face {
@@ -47,6 +51,14 @@ enum Step {
         world: Box<World>,
     },
     Store(Box<Storing>),
+    Power(Box<Switching>),
+}
+
+struct Switching {
+    systems: Vec<Name>,
+    power: Power,
+    task: Option<Box<Task>>,
+    user: String,
 }
 
 struct Storing {
@@ -65,12 +77,14 @@ fn lock(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
 impl Face {
     /// Answers over these.
     #[must_use]
-    pub fn new(worlds: Arc<dyn Worlds>, writes: Arc<dyn Writes>) -> Self {
+    pub fn new(worlds: Arc<dyn Worlds>, writes: Arc<dyn Writes>, powers: Arc<dyn Powers>) -> Self {
         Self {
             worlds,
             writes,
+            powers,
             sessions: Arc::default(),
             verifying: Semaphore::new(VERIFIED),
+            switching: Arc::new(Semaphore::new(SWITCHED)),
         }
     }
 
@@ -132,7 +146,50 @@ impl Face {
                 }
             }
             Step::Store(storing) => self.store(caller, *storing).await,
+            Step::Power(switching) => self.switch(caller, *switching).await,
         }
+    }
+
+    /// Has power switched: awaited for one system, and by a task that goes on after the answer.
+    async fn switch(&self, caller: Caller, switching: Switching) -> String {
+        let Switching {
+            systems,
+            power,
+            task,
+            user,
+        } = switching;
+        // A hypervisor far away may be slow: who asks for more meanwhile is told so, and holds no place.
+        let Ok(turn) = self.switching.clone().try_acquire_owned() else {
+            return encode::fault(Fault::cx("power is being switched already; try again").said());
+        };
+        tracing::info!(user = %user.escape_debug(), peer = %caller.peer, systems = systems.len(), %power, "XML-RPC power");
+        let powers = self.powers.clone();
+        let Some(task) = task else {
+            let Some(system) = systems.into_iter().next() else {
+                return encode::fault(Fault::cx("no system is named").said());
+            };
+            return match powers.power(system, power).await {
+                Ok(on) => encode::answer(&Value::Bool(on || power != Power::Status)),
+                Err(why) => encode::fault(Fault::cx(&why).said()),
+            };
+        };
+        let (sessions, id) = (self.sessions.clone(), task.id.clone());
+        let answer = encode::answer(&id.as_str().into());
+        lock(&sessions).remember(*task);
+        tokio::spawn(async move {
+            let (mut log, mut failed) = (String::new(), false);
+            for system in systems {
+                let said = powers.power(system.clone(), power).await;
+                failed |= said.is_err();
+                let said = said.map(|on| if on { "on" } else { "off" }.to_owned());
+                log.push_str(&format!("{system}: {}\n", said.unwrap_or_else(|why| why)));
+            }
+            let end = if failed { "FAILED" } else { "COMPLETE" };
+            log.push_str(&format!("*** TASK {end} ***\n"));
+            lock(&sessions).end(&id, failed, log);
+            drop(turn);
+        });
+        answer
     }
 
     async fn store(&self, caller: Caller, storing: Storing) -> String {
@@ -190,6 +247,12 @@ fn step(sessions: &Mutex<Sessions>, world: &World, caller: Caller, call: &decode
             random,
             world: Box::new(world.clone()),
         },
+        Outcome::Power { systems, power, task } => Step::Power(Box::new(Switching {
+            systems,
+            power,
+            task,
+            user: admitted.login.map(|(user, ..)| user).unwrap_or_default(),
+        })),
         Outcome::Store {
             changes,
             then,

@@ -90,9 +90,9 @@ pub struct Task {
     pub id: String,
     /// What it is, for people.
     pub name: String,
-    /// When it ended.
+    /// When it began.
     pub at: Timestamp,
-    /// `complete` or `failed`.
+    /// `running`, `complete` or `failed`.
     pub state: &'static str,
     /// What it said.
     pub log: String,
@@ -233,6 +233,14 @@ impl Sessions {
             self.tasks.pop_front();
         }
         self.tasks.push_back(task);
+    }
+
+    /// Notes that a task is over.
+    pub fn end(&mut self, id: &str, failed: bool, log: String) {
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) {
+            task.state = if failed { "failed" } else { "complete" };
+            task.log = log;
+        }
     }
 
     /// The tasks, the oldest first.

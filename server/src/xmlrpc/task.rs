@@ -1,4 +1,5 @@
-//! `background_*`: tasks with an id, a state and a log. What they do here is done at once, so each is over when its id is given.
+//! `background_*`: tasks with an id, a state and a log. What they do here is done at once, so each but that of power is over when its id is
+//! given.
 //!
 //! Pure.
 
@@ -14,8 +15,17 @@ use crate::model::base32;
 /// Systems that are rendered one by one; what breaks one of more breaks many of these.
 const TRIED: usize = 1000;
 
-/// A task that is over. Its id cannot be guessed: its log is given to anyone who has it, as Cobbler's clients ask for it.
+/// A task that is over.
 fn over(asked: &Asked<'_>, name: &str, log: String, failed: bool) -> Task {
+    Task {
+        state: if failed { "failed" } else { "complete" },
+        log,
+        ..running(asked, name)
+    }
+}
+
+/// A task that has begun. Its id cannot be guessed: its log is given to anyone who has it, as Cobbler's clients ask for it.
+pub(super) fn running(asked: &Asked<'_>, name: &str) -> Task {
     let at = asked.world.now;
     let (day, time) = (at.to_string(), base32(asked.random.get(..10).unwrap_or(&[])));
     let stamp: String = day
@@ -27,8 +37,8 @@ fn over(asked: &Asked<'_>, name: &str, log: String, failed: bool) -> Task {
         id: format!("{stamp}_{}_{time}", name.replace(' ', "_")),
         name: name.to_owned(),
         at,
-        state: if failed { "failed" } else { "complete" },
-        log,
+        state: "running",
+        log: String::new(),
         read_by: Vec::new(),
     }
 }

@@ -94,7 +94,7 @@ fn remember(sessions: &mut Sessions, token: &str, handle: &str, draft: Draft, as
 }
 
 /// The name of an object that a handle, or itself, names.
-fn named(asked: &Asked<'_>, kind: Kind, text: &str) -> Result<Name, Fault> {
+pub(super) fn named(asked: &Asked<'_>, kind: Kind, text: &str) -> Result<Name, Fault> {
     let name = text.strip_prefix(&handle_of(kind, "")).unwrap_or(text);
     read::row(asked, kind, name)
         .map(|row| row.name().clone())
@@ -102,7 +102,7 @@ fn named(asked: &Asked<'_>, kind: Kind, text: &str) -> Result<Name, Fault> {
 }
 
 /// The draft behind a handle; an object that there is has one from its first change on.
-fn draft(asked: &Asked<'_>, sessions: &Sessions, kind: Kind, handle: &str) -> Result<Draft, Fault> {
+pub(super) fn draft(asked: &Asked<'_>, sessions: &Sessions, kind: Kind, handle: &str) -> Result<Draft, Fault> {
     let (_, token) = asked.login()?;
     if let Some(draft) = sessions.draft(token, handle) {
         if draft.kind != kind {

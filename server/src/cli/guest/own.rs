@@ -12,6 +12,7 @@ use std::sync::Arc;
 fn options(desk: &Desk, hosts: Vec<String>, root_only: bool) -> Options {
     Options {
         root_only,
+        power: desk.settings.config.cobbler.power,
         state: desk.settings.config.state.clone(),
         now: Arc::new(clock::wall),
         hosts,

@@ -2,11 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "IO: a unix socket, signals, threads")]
 
 use super::hub::Hub;
+use super::talk::May;
 use super::{Options, SuperviseError, talk};
 use crate::guest::protocol::SOCKET;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::geteuid;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,6 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Questions at a time; more are turned away.
 const MOST: usize = 64;
+/// The same of the network boot server.
+const MOST_FOR_SERVER: usize = 8;
 
 /// A supervisor in this process. Dropping it ends it: what was begun goes on once the next supervisor runs.
 #[derive(Debug)]
@@ -65,14 +69,17 @@ pub fn run(options: Options) -> Result<(), SuperviseError> {
 /// [`SuperviseError`], with the remedy.
 pub fn start(options: Options) -> Result<Supervisor, SuperviseError> {
     let path = options.state.join(SOCKET);
-    let root_only = options.root_only;
+    let door = Door {
+        root_only: options.root_only,
+        power: options.power,
+    };
     let listener = bind(&path)?;
     let hub = Hub::start(options)?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     std::thread::Builder::new()
         .name("listen".into())
-        .spawn(move || accept(&listener, &hub, &stopped, root_only))
+        .spawn(move || accept(&listener, &hub, &stopped, door))
         .map_err(SuperviseError::Start)?;
     tracing::info!("supervising guests; asked at {}", path.display());
     Ok(Supervisor { path, stop })
@@ -105,13 +112,47 @@ fn bind(path: &Path) -> Result<UnixListener, SuperviseError> {
     Ok(listener)
 }
 
-/// True when whoever is at the other end is root.
-fn is_root(stream: &UnixStream) -> bool {
-    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0)
+/// Who is let in.
+#[derive(Debug, Clone, Copy)]
+struct Door {
+    root_only: bool,
+    power: bool,
 }
 
-fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool, root_only: bool) {
-    let busy = Arc::new(AtomicUsize::new(0));
+impl Door {
+    /// What whoever is at the other end may ask; none: nothing.
+    fn opens(self, stream: &UnixStream) -> Option<May> {
+        let peer = getsockopt(stream, PeerCredentials).ok()?;
+        match (peer.uid() == 0 || !self.root_only, self.power) {
+            (true, _) => Some(May::Everything),
+            (false, true) if peer.uid() == geteuid().as_raw() => Some(May::Power),
+            (false, _) => None,
+        }
+    }
+}
+
+/// A place among the questions under way, given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// None when there are `most` already.
+    fn take(busy: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        if busy.load(Ordering::SeqCst) >= most {
+            return None;
+        }
+        busy.fetch_add(1, Ordering::SeqCst);
+        Some(Self(Arc::clone(busy)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool, door: Door) {
+    let (busy, busy_for_server) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for stream in listener.incoming() {
         if stopped.load(Ordering::SeqCst) {
             return;
@@ -123,21 +164,22 @@ fn accept(listener: &UnixListener, hub: &Arc<Hub>, stopped: &AtomicBool, root_on
                 continue;
             }
         };
-        if root_only && !is_root(&stream) {
-            tracing::warn!("a question from another account than root was not answered (--root-only)");
-            continue;
-        }
-        if busy.load(Ordering::SeqCst) >= MOST {
-            continue;
-        }
-        busy.fetch_add(1, Ordering::SeqCst);
-        let (hub, busy_one) = (Arc::clone(hub), Arc::clone(&busy));
+        let place = match door.opens(&stream) {
+            Some(May::Everything) => Place::take(&busy, MOST).map(|place| (place, May::Everything)),
+            // It never takes the places of those who may ask everything.
+            Some(May::Power) => Place::take(&busy_for_server, MOST_FOR_SERVER).map(|place| (place, May::Power)),
+            None => {
+                tracing::warn!("a question from another account than root was not answered (--root-only)");
+                None
+            }
+        };
+        let Some((place, may)) = place else { continue };
+        let hub = Arc::clone(hub);
         let spawned = std::thread::Builder::new().name("question".into()).spawn(move || {
-            talk::talk(&stream, &hub);
-            busy_one.fetch_sub(1, Ordering::SeqCst);
+            talk::talk(&stream, &hub, may);
+            drop(place);
         });
         if let Err(error) = spawned {
-            busy.fetch_sub(1, Ordering::SeqCst);
             tracing::warn!(%error, "no thread for a question");
         }
     }

@@ -3,13 +3,14 @@
 
 use super::host::{Follower, Handle, Listener, Message};
 use super::hub::Hub;
-use super::look;
+use super::{look, power};
 use crate::guest::domain_xml;
 use crate::guest::driver::{DriverError, Hypervisor};
 use crate::guest::flow::{Job, Phase, Proof};
 use crate::guest::metadata::Metadata;
-use crate::guest::protocol::{Act, LONGEST, Reply, Request, Which};
+use crate::guest::protocol::{Act, Guest, LONGEST, Reply, Request, Which};
 use crate::guest::spec::{Origin, Spec, Uuid};
+use crate::model::Power;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -26,8 +27,17 @@ const GLANCE: Duration = Duration::from_secs(3);
 /// How long a guest that powers off may take to be off.
 const OFF: Duration = Duration::from_secs(20);
 
+/// What may be asked over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    /// All there is.
+    Everything,
+    /// [`Request::Power`].
+    Power,
+}
+
 /// Why a question ends early.
-enum Stopped {
+pub(super) enum Stopped {
     /// Refused, in a sentence.
     Refused(String),
     /// Whoever asked has gone.
@@ -47,11 +57,17 @@ impl From<io::Error> for Stopped {
 }
 
 /// Answers one connection.
-pub(super) fn talk(stream: &UnixStream, hub: &Arc<Hub>) {
+pub(super) fn talk(stream: &UnixStream, hub: &Arc<Hub>, may: May) {
     let ended = question(stream).and_then(|request| {
         let who = getsockopt(stream, PeerCredentials).map_or(u32::MAX, |peer| peer.uid());
         if changes(&request) {
             tracing::info!(uid = who, ?request, "asked");
+        }
+        if may == May::Power && !matches!(request, Request::Power { .. }) {
+            return Err(Stopped::Refused(
+                "root alone may ask this (--root-only); the server's own account may ask for the power of guests"
+                    .to_owned(),
+            ));
         }
         let mut lines = Lines(stream);
         answer(request, hub, &mut lines)
@@ -64,7 +80,14 @@ pub(super) fn talk(stream: &UnixStream, hub: &Arc<Hub>) {
 const fn changes(request: &Request) -> bool {
     matches!(
         request,
-        Request::Act { .. } | Request::Delete { .. } | Request::Migrate { .. } | Request::Adopt { .. }
+        Request::Act { .. }
+            | Request::Power {
+                power: Power::On | Power::Off | Power::Reboot,
+                ..
+            }
+            | Request::Delete { .. }
+            | Request::Migrate { .. }
+            | Request::Adopt { .. }
     )
 }
 
@@ -85,10 +108,10 @@ fn question(stream: &UnixStream) -> Result<Request, Stopped> {
 }
 
 /// Writes lines to one asker.
-struct Lines<'a>(&'a UnixStream);
+pub(super) struct Lines<'a>(&'a UnixStream);
 
 impl Lines<'_> {
-    fn put(&mut self, reply: &Reply) -> Result<(), Stopped> {
+    pub(super) fn put(&mut self, reply: &Reply) -> Result<(), Stopped> {
         let mut line = serde_json::to_vec(reply).map_err(|error| Stopped::Refused(error.to_string()))?;
         line.push(b'\n');
         Ok(self.0.write_all(&line)?)
@@ -135,6 +158,7 @@ fn answer(request: Request, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(),
             do_act(&found, act)?;
             lines.did(format!("guest {}: {}", which.guest, act.done()))
         }
+        Request::Power { system, power } => power::answer(&system, power, hub, lines),
         Request::Delete { which, disks } => delete(&which, disks, hub, lines),
         Request::Migrate { which, to } => migrate(&which, &to, hub, lines),
         Request::Adopt { which, system, owner } => adopt(&which, system, owner, hub, lines),
@@ -210,14 +234,14 @@ fn create(spec: Spec, again: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Res
 }
 
 /// A guest and the way to it.
-struct Found {
+pub(super) struct Found {
     handle: Handle,
     hypervisor: Hypervisor,
     uuid: Uuid,
 }
 
 /// Finds a guest by its name, on the hypervisor that is named or on any.
-fn find(hub: &Arc<Hub>, which: &Which) -> Result<Found, Stopped> {
+pub(super) fn find(hub: &Arc<Hub>, which: &Which) -> Result<Found, Stopped> {
     let handles = match &which.connect {
         Some(uri) => vec![hub.host(checked(uri)?)],
         None => hub.hosts(),
@@ -267,6 +291,24 @@ fn list(connect: Option<String>, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Resul
         Some(uri) => vec![hub.host(checked(&uri)?)],
         None => hub.hosts(),
     };
+    for (connect, guests) in all(handles)? {
+        match guests {
+            Ok(guests) => {
+                for guest in guests {
+                    lines.put(&Reply::Guest(Box::new(guest)))?;
+                }
+            }
+            Err(why) => lines.put(&Reply::Away { connect, why })?,
+        }
+    }
+    Ok(())
+}
+
+/// What a hypervisor, by its URI, has; or why it does not answer.
+pub(super) type Has = (String, Result<Vec<Guest>, String>);
+
+/// The guests of each of these hypervisors.
+pub(super) fn all(handles: Vec<Handle>) -> Result<Vec<Has>, Stopped> {
     // All at once: a dead one holds up the others by nothing.
     let (to, from) = channel();
     for handle in handles {
@@ -284,20 +326,10 @@ fn list(connect: Option<String>, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Resul
     drop(to);
     let mut all: Vec<_> = from.iter().collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    for (connect, guests) in all {
-        match guests {
-            Ok(guests) => {
-                for guest in guests {
-                    lines.put(&Reply::Guest(Box::new(guest)))?;
-                }
-            }
-            Err(why) => lines.put(&Reply::Away { connect, why })?,
-        }
-    }
-    Ok(())
+    Ok(all)
 }
 
-fn do_act(found: &Found, act: Act) -> Result<(), Stopped> {
+pub(super) fn do_act(found: &Found, act: Act) -> Result<(), Stopped> {
     let (hypervisor, uuid) = (&found.hypervisor, &found.uuid);
     match act {
         Act::Start | Act::Restore => {
