@@ -383,6 +383,14 @@ fn armed(lan: &Lan, base: &str) {
     let answer = lan.get(&lan.web1, &path);
     assert!(answer.ends_with("[200]") && answer.contains("ssh-ed25519"), "{answer}");
     assert!(lan.session.run(&["status"]).succeeded().out.contains("installing"));
+    // Who moved in from Cobbler reads its table.
+    let table = || lan.session.run(&["status", "--cobbler"]).succeeded().out;
+    let begun = table();
+    assert!(
+        begun.starts_with("ip             |target              |start            |state            \n10.79.0.11     |system:web1         |")
+            && begun.contains("|installing (0m "),
+        "{begun}"
+    );
     // Its own address opens it without the token too, while it lasts; what changes something is taken from there only.
     assert!(lan.get(&lan.web1, "/cblr/svc/op/ks/system/web1").ends_with("[200]"));
     assert!(lan.get(&lan.web1, "/cblr/svc/op/findks").ends_with("[200]"));
@@ -402,6 +410,12 @@ fn armed(lan: &Lan, base: &str) {
             .succeeded()
             .out
             .contains("installed")
+    );
+    assert!(table().trim_end().ends_with("|finished"), "{}", table());
+    let rows = lan.session.run(&["status", "--cobbler", "--json"]).succeeded().json();
+    assert_eq!(
+        (&rows[0]["target"], &rows[0]["state"]),
+        (&"system:web1".into(), &"finished".into())
     );
     assert!(lan.get(&lan.web1, &path).ends_with("[404]"));
     // Its hooks ran, once each, in this order.

@@ -480,6 +480,9 @@ pub struct Status {
     /// Name every machine, idle and installed ones too
     #[arg(long)]
     pub all: bool,
+    /// Print Cobbler's table: ip, target, start, state, for scripts that read it
+    #[arg(long, conflicts_with = "all")]
+    pub cobbler: bool,
 }
 
 /// `boot`.

@@ -1,4 +1,4 @@
-//! `status`: how every machine stands, those first that somebody should look at.
+//! `status`: how every machine stands, those first that somebody should look at; or the table that Cobbler prints.
 
 use super::args::Status;
 use super::desk::Desk;
@@ -10,6 +10,7 @@ use crate::event::control::Seen;
 use crate::install::{self, Stage};
 use crate::inventory::Inventory;
 use crate::model::{Name, State};
+use crate::xmlrpc::status as cobbler;
 use serde_json::{Value, json};
 
 /// One machine.
@@ -88,8 +89,26 @@ const fn urgency(state: State) -> u8 {
     }
 }
 
+/// Cobbler's table, and nothing beside it.
+fn as_cobbler(inventory: &Inventory, desk: &Desk) -> Result<Ended, Failure> {
+    let lines = cobbler::lines(inventory, &desk.installs(), desk.now);
+    if desk.printer.json {
+        let rows: Vec<Value> = lines
+            .iter()
+            .map(|(ip, line)| json!({"ip": ip, "target": line.target, "start": line.start.to_string(), "state": line.state}))
+            .collect();
+        desk.printer.json(&rows)?;
+    } else {
+        desk.printer.line(&cobbler::text(&lines))?;
+    }
+    Ok(Ended::Well)
+}
+
 pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
     let inventory = desk.inventory()?;
+    if options.cobbler {
+        return as_cobbler(&inventory, desk);
+    }
     let mut stands: Vec<Stand> = inventory
         .systems()
         .map(|system| stand(&system.name, &inventory, desk))

@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::item::What;
 use super::session::{Sessions, Task};
 use super::value::Value;
-use super::{power, read, register, rendered, task, write};
+use super::{power, read, register, rendered, status, task, write};
 use crate::boot::World;
 use crate::inventory::Change;
 use crate::model::{Name, Power, Role, Secret};
@@ -287,7 +287,7 @@ const OWN: &[Method] = &[
     method!("get_valid_profile_boot_loaders" Nothing look read::loaders),
     method!("get_valid_system_boot_loaders" Nothing look read::loaders),
     method!("get_random_mac" Login look read::random_mac),
-    method!("get_status" Login look read::status),
+    method!("get_status" Login look status::status),
     method!("check" Login look read::check),
     method!("sync" Admin keep write::sync),
     method!("sync_dhcp" Admin keep write::sync),

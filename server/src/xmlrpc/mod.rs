@@ -19,6 +19,7 @@ mod rendered;
 mod resolved;
 mod serve;
 mod session;
+pub mod status;
 mod task;
 mod value;
 mod write;

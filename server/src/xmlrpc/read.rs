@@ -10,7 +10,7 @@ use super::resolved;
 use super::value::{Value, members};
 use crate::boot::preview;
 use crate::config::{Setting, settings as settings_of};
-use crate::install::{self, Installation, Stage, State};
+use crate::install;
 use crate::inventory::{Resolved, Row, repo_problems, resolve_profile, resolve_system};
 use crate::model::{Kind, Mac};
 use crate::render;
@@ -470,45 +470,6 @@ pub(super) fn random(bytes: &[u8]) -> Mac {
 
 pub(super) fn random_mac(asked: &Asked<'_>) -> Result<Value, Fault> {
     Ok(random(asked.random).to_string().into())
-}
-
-/// By address: when it began and ended, the target, how often, and the state in words.
-pub(super) fn status(asked: &Asked<'_>) -> Result<Value, Fault> {
-    let world = asked.world;
-    let lines = world.installs.by_system.values().filter_map(|seen| {
-        let address = seen.bound?;
-        let armed = world.inventory.arm(seen.system.as_str()).map(|arm| &**arm);
-        let state = install::state(armed, Some(seen), world.now);
-        let (began, ended) = (
-            seconds(seen.claimed_at.0),
-            if is_over(state) { seconds(seen.heard_at.0) } else { 0.0 },
-        );
-        let fields: Vec<Value> = vec![
-            Value::Double(began),
-            Value::Double(ended),
-            format!("system:{}", seen.system).into(),
-            Value::Int(seen.attempts.into()),
-            Value::Int(i64::from(seen.stage >= Some(Stage::Done))),
-            words(state, seen).into(),
-        ];
-        Some((address.to_string(), Value::Array(fields)))
-    });
-    Ok(members(lines))
-}
-
-const fn is_over(state: State) -> bool {
-    matches!(state, State::Installed | State::Failed | State::Held)
-}
-
-fn words(state: State, seen: &Installation) -> String {
-    match state {
-        State::Installed => "finished".to_owned(),
-        State::Claimed | State::Installing => match seen.stage {
-            Some(stage) => format!("installing ({})", stage.as_str()),
-            None => "installing".to_owned(),
-        },
-        other => other.as_str().to_owned(),
-    }
 }
 
 /// What the daemon knows to be wrong; `cordwainer check` looks at more.
