@@ -99,7 +99,7 @@ fn as_cobbler(inventory: &Inventory, desk: &Desk) -> Result<Ended, Failure> {
             .collect();
         desk.printer.json(&rows)?;
     } else {
-        desk.printer.line(&cobbler::text(&lines))?;
+        desk.printer.line(cobbler::text(&lines))?;
     }
     Ok(Ended::Well)
 }
