@@ -9,6 +9,7 @@ mod inventory_watch;
 mod power;
 mod snapshots;
 mod state;
+mod texts;
 mod writes;
 
 use crate::assets::watch::Watcher;
@@ -209,7 +210,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     })?
     .counting(metrics.tftp_transfers.clone());
     let (live, served) = watch::channel(version);
-    let look = Arc::new(tokio::sync::Notify::new());
+    let look = Arc::new(inventory_watch::Look::new());
     let mut listen = vec![SocketAddr::from((any, config.http_port))];
     if config.cobbler.api && config.cobbler.port != 0 {
         listen.push(SocketAddr::from((Ipv4Addr::LOCALHOST, config.cobbler.port)));
@@ -225,7 +226,8 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             events: events.clone(),
             metrics: metrics.clone(),
             rpc: config.cobbler.api.then(|| {
-                let writer = writes::Writer::new(folder.clone(), look.clone(), served.clone());
+                let writer =
+                    writes::Writer::new(folder.clone(), config.overrides.clone(), look.clone(), served.clone());
                 let powers = power::Supervised {
                     state: config.state.clone(),
                     allowed: config.cobbler.power,

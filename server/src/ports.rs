@@ -6,7 +6,7 @@ use crate::event::control::Launching;
 use crate::install::Installation;
 use crate::install::Installs;
 use crate::inventory::Change;
-use crate::model::{Lease, Mac, Name, Power, Secret, Standing, Timestamp};
+use crate::model::{Lease, Mac, Name, Power, Secret, Standing, TextPath, Timestamp};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -42,10 +42,52 @@ pub trait Rpc: Send + Sync + 'static {
     fn call(&self, caller: Caller, body: Vec<u8>) -> BoxFuture<'_, String>;
 }
 
+/// The folders of an admin's templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextFolder {
+    /// `kickstarts/`.
+    Templates,
+    /// `snippets/`.
+    Snippets,
+}
+
+impl TextFolder {
+    /// Its name below the overrides folder.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Templates => "kickstarts",
+            Self::Snippets => "snippets",
+        }
+    }
+
+    /// What one of its files is called.
+    #[must_use]
+    pub const fn one(self) -> &'static str {
+        match self {
+            Self::Templates => "template",
+            Self::Snippets => "snippet",
+        }
+    }
+}
+
+/// A template or snippet of the admin's that is to be as this says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextChange {
+    /// What it is.
+    pub folder: TextFolder,
+    /// Where it lies.
+    pub path: TextPath,
+    /// Its text; none takes it away.
+    pub text: Option<String>,
+}
+
 /// Takes changes of the inventory, and knows who may log in.
 pub trait Writes: Send + Sync + 'static {
     /// Judges and stores the changes, all or none; resolves once they are served. An error says why not, for the one who asked.
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), String>>;
+    /// Writes or takes away a template or snippet; resolves once machines get the new one. An error says why not, for the one who asked.
+    fn text(&self, change: TextChange) -> BoxFuture<'_, Result<(), String>>;
     /// How `user` stands when `password` is his. Takes about as long for a user that there is not.
     fn verify(&self, user: String, password: Secret<String>) -> BoxFuture<'_, Option<Standing>>;
     /// How `user` stands now; none when there is no such user any more.

@@ -9,6 +9,7 @@ mod power;
 mod real;
 mod refused;
 mod replay;
+mod texts;
 mod virt;
 
 use crate::cli::Session;

@@ -29,8 +29,19 @@ pub struct Asset {
 pub struct Template {
     /// Its text.
     pub text: Arc<str>,
-    /// Where the text came from: a path of the admin's, or `built in`.
+    /// Where the text came from: a path of the admin's, or [`Template::BUILT_IN`].
     pub origin: String,
+}
+
+impl Template {
+    /// The origin of a text that is part of the program.
+    pub const BUILT_IN: &'static str = "built in";
+
+    /// True for a text that is part of the program.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.origin == Self::BUILT_IN
+    }
 }
 
 /// Kernel and initrds of one distro, as found.

@@ -448,7 +448,7 @@ fn built_in() -> (BTreeMap<String, Arc<Template>>, BTreeMap<String, Arc<Template
                     };
                     let template = Arc::new(Template {
                         text: text.into(),
-                        origin: "built in".to_owned(),
+                        origin: Template::BUILT_IN.to_owned(),
                     });
                     match name.strip_prefix("snippets/") {
                         Some(name) => snippets.insert(name.to_owned(), template),

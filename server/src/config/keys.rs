@@ -189,7 +189,7 @@ keys! {
 
     Cobbler "api", "\"on\" or \"off\"", "on",
         "XML-RPC at /cobbler_api, for machines of the served networks. Without a login it answers what koan needs and nothing secret; \
-         logins are made by `cordwainer user add`.";
+         logins are made by `cordwainer user add`. Admins write templates there too, where the server's user may write to the overrides.";
     Cobbler "port", "a port number like 25151, or 0 for none", "0",
         "Also listen there on the loopback address, as Cobbler's daemon does for scripts on its own host.";
     Cobbler "register", "\"on\" or \"off\"", "off",

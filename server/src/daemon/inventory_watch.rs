@@ -9,6 +9,7 @@ use crate::store::InventoryDb;
 use crate::store::clock::Clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -22,7 +23,39 @@ pub(super) struct Served {
     /// The version that is served.
     pub(super) live: watch::Sender<u64>,
     /// Somebody wrote, and waits.
-    pub(super) look: Arc<Notify>,
+    pub(super) look: Arc<Look>,
+}
+
+/// Asks for a look before its time.
+#[derive(Debug)]
+pub(super) struct Look {
+    now: Notify,
+    /// How often the files were changed by ourselves, and which of these changes are served.
+    wrote: AtomicU64,
+    seen: watch::Sender<u64>,
+}
+
+impl Look {
+    pub(super) fn new() -> Self {
+        Self {
+            now: Notify::new(),
+            wrote: AtomicU64::new(0),
+            seen: watch::Sender::new(0),
+        }
+    }
+
+    /// At the database: something was stored.
+    pub(super) fn at_database(&self) {
+        self.now.notify_one();
+    }
+
+    /// At the files, one of which was changed. Resolves when that is served.
+    pub(super) async fn at_files(&self) {
+        let change = self.wrote.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        self.now.notify_one();
+        // An error would mean that the sender, which is ours, is gone.
+        drop(self.seen.subscribe().wait_for(|seen| *seen >= change).await);
+    }
 }
 
 /// Runs until `stopped` says true. Blocking work happens on a thread of its own.
@@ -45,11 +78,12 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => (),
-            () = served.look.notified() => (),
+            () = served.look.now.notified() => (),
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
         rounds = rounds.wrapping_add(1);
-        let look = rounds.is_multiple_of(LOOK);
+        let wrote = served.look.wrote.load(Ordering::Acquire);
+        let look = rounds.is_multiple_of(LOOK) || wrote > *served.look.seen.borrow();
         let shared = snapshots.clone();
         let sink = events.clone();
         let step = tokio::task::spawn_blocking(move || {
@@ -106,6 +140,7 @@ pub(super) async fn run(
             }
         }
         if looked {
+            served.look.seen.send_replace(wrote);
             tell_missing(&snapshots, &mut missing, &events);
         }
     }

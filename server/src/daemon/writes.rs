@@ -1,13 +1,16 @@
 //! Changes that come over the network: judged and stored in inventory.db like those of the command line, and served before they are
 //! answered, so that a client reads what it wrote.
 
+use super::inventory_watch::Look;
+use super::texts;
 use crate::inventory::{Change, edit_all, systems_about};
 use crate::model::{Secret, Standing};
-use crate::ports::{BoxFuture, Writes};
+use crate::ports::{BoxFuture, TextChange, Writes};
 use crate::store::{Folder, InventoryDb, StoreError, Users};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 /// How long a stored change is waited for until it is served; the next look at the database is asked for at once.
@@ -18,15 +21,18 @@ pub(super) struct Writer {
     folder: Folder,
     /// Opened at the first change: most daemons never see one.
     db: Arc<Mutex<Option<InventoryDb>>>,
-    look: Arc<Notify>,
+    /// The overrides folder, written to by one at a time.
+    overrides: Arc<Mutex<PathBuf>>,
+    look: Arc<Look>,
     served: watch::Receiver<u64>,
 }
 
 impl Writer {
-    pub(super) fn new(folder: Folder, look: Arc<Notify>, served: watch::Receiver<u64>) -> Self {
+    pub(super) fn new(folder: Folder, overrides: PathBuf, look: Arc<Look>, served: watch::Receiver<u64>) -> Self {
         Self {
             folder,
             db: Arc::default(),
+            overrides: Arc::new(Mutex::new(overrides)),
             look,
             served,
         }
@@ -55,7 +61,7 @@ impl Writer {
                 "the change could not be stored; the server's log says why".to_owned()
             }
         })?;
-        self.look.notify_one();
+        self.look.at_database();
         let mut served = self.served.clone();
         // It is stored in any case; who reads too early reads what was before.
         drop(tokio::time::timeout(SERVED, served.wait_for(|now| *now >= version)).await);
@@ -86,6 +92,33 @@ fn commit(folder: &Folder, slot: &mut Option<InventoryDb>, changes: Vec<Change>)
 impl Writes for Writer {
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.store(changes))
+    }
+
+    fn text(&self, change: TextChange) -> BoxFuture<'_, Result<(), String>> {
+        let overrides = self.overrides.clone();
+        Box::pin(async move {
+            let said = format!("{} {}", change.folder.one(), change.path);
+            let written = spawn_blocking(move || {
+                let overrides = overrides.lock().unwrap_or_else(PoisonError::into_inner);
+                texts::put(&overrides, &change)
+            })
+            .await;
+            match written
+                .map_err(|error| error.to_string())
+                .and_then(|written| written.map_err(|error| error.to_string()))
+            {
+                Ok(()) => {
+                    // It is written in any case; a machine that asks too early gets what was before.
+                    drop(tokio::time::timeout(SERVED, self.look.at_files()).await);
+                    Ok(())
+                }
+                // Where they lie is not for the network.
+                Err(error) => {
+                    tracing::error!("{said} was not written: {error}");
+                    Err(format!("{said} could not be written; the server's log says why"))
+                }
+            }
+        })
     }
 
     fn verify(&self, user: String, password: Secret<String>) -> BoxFuture<'_, Option<Standing>> {

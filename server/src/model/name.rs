@@ -28,6 +28,9 @@ pub enum BadName {
         "`{0}` is not a host name; use labels of letters, digits and dashes, at most 63 each, joined by dots (RFC 1123)"
     )]
     Hostname(String),
+    /// Too many folders above a template or snippet.
+    #[error("a template or snippet lies at most five folders deep, and this path has {0} parts")]
+    Deep(usize),
 }
 
 fn shown(text: &str) -> String {

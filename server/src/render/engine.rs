@@ -231,6 +231,26 @@ pub fn answer_file(answer: &AnswerFile, world: &World) -> Result<String, Templat
     Ok(replaced)
 }
 
+/// Whether `text` would be a template, as far as that can be told before a machine asks for it. It is called `name` in the error.
+///
+/// # Errors
+/// [`TemplateError`] names the line and the cause.
+pub fn well_formed(name: &str, text: &str) -> Result<(), TemplateError> {
+    let fail = |line, kind| TemplateError {
+        template: name.to_owned(),
+        line,
+        kind,
+    };
+    if text.len() > LONGEST {
+        return Err(fail(0, ErrorKind::TooMuch));
+    }
+    let compiled = compile(&Assets::default()).ok_or_else(|| fail(0, ErrorKind::Syntax))?;
+    match compiled.env.template_from_named_str(name, text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(fail(error.line().unwrap_or(0), ErrorKind::Syntax)),
+    }
+}
+
 fn layers(resolved: &Resolved) -> Vec<(&'static str, String)> {
     let mut layers = Vec::new();
     if let Some(system) = &resolved.system {

@@ -17,7 +17,7 @@ mod pxelinux;
 mod sized;
 mod vars;
 
-pub use engine::{ErrorKind, LONGEST, TemplateError, answer_file};
+pub use engine::{ErrorKind, LONGEST, TemplateError, answer_file, well_formed};
 pub use installable::{installable, missing_template, remedy};
 pub use login::leaves_login;
 pub use overlay::{BadOverlay, is_overlay, overlay};

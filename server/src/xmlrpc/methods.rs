@@ -6,11 +6,11 @@ use super::fault::Fault;
 use super::item::What;
 use super::session::{Sessions, Task};
 use super::value::Value;
-use super::{power, read, register, rendered, status, task, write};
+use super::{power, read, register, rendered, status, task, text, write};
 use crate::boot::World;
 use crate::inventory::Change;
 use crate::model::{Name, Power, Role, Secret};
-use crate::ports::Caller;
+use crate::ports::{Caller, TextChange};
 use std::collections::BTreeMap;
 
 /// What a method needs of the one who calls it.
@@ -115,6 +115,8 @@ pub enum Outcome {
         /// The task that it belongs to.
         task: Option<Box<Task>>,
     },
+    /// True, once this template or snippet is as it says.
+    Write(TextChange),
 }
 
 impl<'a> Asked<'a> {
@@ -277,9 +279,15 @@ const OWN: &[Method] = &[
     method!("generate_autoinstall" Login look read::autoinstall),
     method!("generate_profile_autoinstall" Login look read::profile_autoinstall),
     method!("generate_system_autoinstall" Login look read::system_autoinstall),
-    method!("get_autoinstall_templates" Login look read::templates),
-    method!("get_autoinstall_snippets" Login look read::snippets),
-    method!("is_autoinstall_in_use" Login look read::template_in_use),
+    method!("get_autoinstall_templates" Login look text::templates),
+    method!("get_autoinstall_snippets" Login look text::snippets),
+    method!("is_autoinstall_in_use" Login look text::template_in_use),
+    method!("read_autoinstall_template" Admin look text::read),
+    method!("write_autoinstall_template" Admin keep text::write),
+    method!("remove_autoinstall_template" Admin keep text::remove),
+    method!("read_autoinstall_snippet" Admin look text::read),
+    method!("write_autoinstall_snippet" Admin keep text::write),
+    method!("remove_autoinstall_snippet" Admin keep text::remove),
     method!("get_settings" Login look read::settings),
     method!("get_valid_breeds" Nothing look read::breeds),
     method!("get_valid_archs" Nothing look read::archs),

@@ -21,6 +21,7 @@ mod serve;
 mod session;
 pub mod status;
 mod task;
+mod text;
 mod value;
 mod write;
 

@@ -406,23 +406,6 @@ pub(super) fn system_autoinstall(asked: &Asked<'_>) -> Result<Value, Fault> {
     }
 }
 
-pub(super) fn templates(asked: &Asked<'_>) -> Result<Value, Fault> {
-    Ok(asked.world.assets.templates.keys().cloned().collect())
-}
-
-pub(super) fn snippets(asked: &Asked<'_>) -> Result<Value, Fault> {
-    Ok(asked.world.assets.snippets.keys().cloned().collect())
-}
-
-pub(super) fn template_in_use(asked: &Asked<'_>) -> Result<Value, Fault> {
-    let wanted = asked.text(0)?;
-    let inventory = &asked.world.inventory;
-    let is = |own: Option<&String>| own.is_some_and(|own| own == wanted);
-    let used = inventory.profiles().any(|profile| is(profile.autoinstall.own()))
-        || inventory.systems().any(|system| is(system.autoinstall.own()));
-    Ok(Value::Bool(used))
-}
-
 /// What clients ask of Cobbler's settings; nothing of the file, and no password.
 pub(super) fn settings(asked: &Asked<'_>) -> Result<Value, Fault> {
     let config = &asked.world.config;

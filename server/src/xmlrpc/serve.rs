@@ -15,7 +15,7 @@ use super::value::Value;
 use crate::boot::World;
 use crate::inventory::Change;
 use crate::model::{Name, Power, Secret};
-use crate::ports::{BoxFuture, Caller, Powers, Rpc, Worlds, Writes};
+use crate::ports::{BoxFuture, Caller, Powers, Rpc, TextChange, Worlds, Writes};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -52,6 +52,11 @@ enum Step {
     },
     Store(Box<Storing>),
     Power(Box<Switching>),
+    Write {
+        change: TextChange,
+        method: &'static str,
+        user: String,
+    },
 }
 
 struct Switching {
@@ -147,6 +152,16 @@ impl Face {
             }
             Step::Store(storing) => self.store(caller, *storing).await,
             Step::Power(switching) => self.switch(caller, *switching).await,
+            Step::Write { change, method, user } => {
+                let path = change.path.clone();
+                match self.writes.text(change).await {
+                    Ok(()) => {
+                        tracing::info!(user = %user.escape_debug(), peer = %caller.peer, method, %path, "XML-RPC change");
+                        encode::answer(&Value::Bool(true))
+                    }
+                    Err(why) => fault(&Fault::cx(&why)),
+                }
+            }
         }
     }
 
@@ -241,6 +256,11 @@ fn step(sessions: &Mutex<Sessions>, world: &World, caller: Caller, call: &decode
     }
     Ok(match keep(&asked, &mut lock(sessions))? {
         Outcome::Done(value) => Step::Answer(encode::answer(&value)),
+        Outcome::Write(change) => Step::Write {
+            change,
+            method: admitted.method.name,
+            user: admitted.login.map_or_else(String::new, |(user, ..)| user),
+        },
         Outcome::Verify { user, password } => Step::Verify {
             user,
             password,
