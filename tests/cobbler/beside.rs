@@ -314,3 +314,86 @@ fn what_is_read_says_when_it_was_made_and_changed() {
     assert_eq!(since(now + 600.0), 0);
     assert_eq!(since(0.0), 2);
 }
+
+/// What scripts of Cobbler's do with an image: made, found, changed, copied, renamed, stood on, removed.
+#[test]
+fn an_image_is_kept_by_cobblers_words() {
+    let server = Server::new("");
+    let token = server.login("admin");
+    let call = |method: &str, arguments: &[Value]| {
+        let mut all = arguments.to_vec();
+        all.push(token.clone());
+        server
+            .call(method, &all)
+            .unwrap_or_else(|fault| panic!("{method}: {fault}"))
+    };
+    let id = call("new_image", &[]);
+    let fields: [(&str, Value); 8] = [
+        ("name", "rescue".into()),
+        ("image_type", "iso".into()),
+        ("file", "/srv/rescue.iso".into()),
+        ("arch", "x86_64".into()),
+        ("breed", "redhat".into()),
+        ("os_version", "rhel9".into()),
+        ("network_count", 2_i64.into()),
+        ("virt_ram", 512_i64.into()),
+    ];
+    for (field, value) in &fields {
+        let done = call("modify_image", &[id.clone(), (*field).into(), value.clone()]);
+        assert_eq!(done, Value::Bool(true), "{field}");
+    }
+    assert_eq!(call("save_image", &[id]), Value::Bool(true));
+    let image = call("get_image", &["rescue".into(), false.into(), false.into()]);
+    for (field, value) in &fields {
+        assert_eq!(get(&image, field), value, "{field}");
+    }
+    // Nobody logged in sees what koan needs, and no more.
+    let anyone = server.call("get_image_as_rendered", &["rescue".into()]).unwrap();
+    assert_eq!(get(&anyone, "file"), &Value::from("/srv/rescue.iso"));
+    assert_eq!(get(&anyone, "virt_bridge"), &Value::from("virbr0"));
+    assert_eq!(get(&anyone, "kernel_options"), &Value::from(""));
+    let members_of = anyone.members().unwrap();
+    for absent in ["network_count", "kernel", "initrd", "autoinst", "kickstart"] {
+        assert!(!members_of.contains_key(absent), "{absent}");
+    }
+    let listed = server.call("get_images", &[]).unwrap();
+    assert!(!format!("{listed:?}").contains("/srv"), "{listed:?}");
+    assert_eq!(
+        call("find_image", &[members([("image_type", "iso".into())]), false.into()]),
+        ["rescue"].into_iter().collect()
+    );
+    let handle = call("get_image_handle", &["rescue".into()]);
+    call("copy_image", &[handle, "second".into()]);
+    let handle = call("get_image_handle", &["second".into()]);
+    call("rename_image", &[handle, "third".into()]);
+    let handle = call("get_item_handle", &["image".into(), "third".into()]);
+    let wrong = server.call(
+        "modify_image",
+        &[handle, "image_type".into(), "tape".into(), token.clone()],
+    );
+    assert!(wrong.unwrap_err().to_string().contains("use direct, iso"));
+    // A system that stands on it, as Terraform's provider says that: both, one of them empty.
+    let id = call("new_system", &[]);
+    for (field, value) in [("name", "box"), ("profile", ""), ("image", "third")] {
+        call("modify_system", &[id.clone(), field.into(), value.into()]);
+    }
+    call("save_system", &[id]);
+    let system = call("get_system", &["box".into()]);
+    assert_eq!(
+        (get(&system, "image"), get(&system, "profile")),
+        (&Value::from("third"), &Value::from(""))
+    );
+    let rendered = server.call("get_system_as_rendered", &["box".into()]).unwrap();
+    assert_eq!(get(&rendered, "file"), &Value::from("/srv/rescue.iso"));
+    assert_eq!(get(&rendered, "netboot_enabled"), &Value::Bool(false));
+    let vars = call("dump_vars", &["third".into()]);
+    assert_eq!(get(&vars, "image_name"), &Value::from("third"));
+    let refused = server.call("remove_image", &["third".into(), token.clone(), false.into()]);
+    assert!(refused.unwrap_err().to_string().contains("system `box`"));
+    call("remove_image", &["third".into(), true.into()]);
+    assert_eq!(call("get_system", &["box".into()]), Value::from("~"));
+    assert_eq!(
+        call("get_item_names", &["image".into()]),
+        ["rescue"].into_iter().collect()
+    );
+}

@@ -103,6 +103,25 @@ impl Lan {
                 "console=ttyS0",
             ])
             .succeeded();
+        for (name, kind, file) in [
+            ("rescue", "iso", "/srv/rescue.iso"),
+            ("golden", "virt-clone", "/srv/golden.qcow2"),
+        ] {
+            session
+                .run(&[
+                    "image",
+                    "add",
+                    name,
+                    "--image-type",
+                    kind,
+                    "--file",
+                    file,
+                    "--virt-ram=512",
+                    "--virt-bridge=br7",
+                    "--network-count=2",
+                ])
+                .succeeded();
+        }
         let plain = session.command(&["serve"]);
         let mut serve = net.command(plain.get_program().to_str().unwrap());
         serve.args(plain.get_args()).current_dir("/");
@@ -175,6 +194,38 @@ impl Lan {
     }
 }
 
+/// Guests of images: an ISO as a CD-ROM, and a disk that is there.
+fn images(lan: &Lan, base: &str) {
+    let ran = lan.run(&lan.stranger, &["--display", "--image=rescue"]);
+    ran.shows(&["rescue", "virt_ram"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    let disk = lan.session.path("disk0").display().to_string();
+    for (image, word) in [
+        ("rescue", "--cdrom /srv/rescue.iso "),
+        ("golden", "--import --arch x86_64 --disk path=/srv/golden.qcow2 "),
+    ] {
+        let arguments = [
+            "--virt",
+            &format!("--image={image}"),
+            "--virt-name=g0",
+            "--force-path",
+            &format!("--virt-path={disk}"),
+        ];
+        let ran = lan.run(&lan.stranger, &arguments);
+        assert_eq!(ran.code, 0, "{image}\n{}\n{}", ran.out, ran.err);
+        let made = lan.virt_install();
+        for word in [word, "--name g0", "--ram 512", "--network bridge=br7"] {
+            assert!(made.contains(word), "no {word:?} in {made}");
+        }
+        assert!(!made.contains("bridge=None"), "{made}");
+    }
+    assert_eq!(
+        lan.get(&lan.stranger, "/cblr/svc/op/list/what/images"),
+        "golden\nrescue\n [200]",
+        "{base}"
+    );
+}
+
 fn all_points(port: u16) {
     let Some(koan) = koan() else { return };
     let lan = Lan::new(koan, port, "register = \"on\"");
@@ -188,7 +239,7 @@ fn all_points(port: u16) {
         ("profiles", &["debian12", "rocky9"][..]),
         ("systems", &["web1"]),
         ("distros", &["debian12", "rocky9"]),
-        ("images", &[]),
+        ("images", &["golden", "rescue"]),
         ("repos", &[]),
     ] {
         let ran = lan.run(&lan.stranger, &[&format!("--list={what}")]);
@@ -227,6 +278,7 @@ fn all_points(port: u16) {
          *) echo \"$@\" > $SHIMS/virt-install.args ;;\nesac",
     );
     let disk = lan.session.path("disk").display().to_string();
+    images(&lan, &base);
     let ran = lan.run(
         &lan.stranger,
         &[

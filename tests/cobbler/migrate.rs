@@ -111,7 +111,19 @@ pub fn tree(root: &Path, media: &Path) -> Vec<Expected> {
         json!({"parent": "base", "distro": "el9", "kernel_options": {"!quiet": null, "net.ifnames": "0"}, "autoinstall": "<<inherit>>",
             "virt_cpus": 1}),
     );
-    object(root, "images", "memtest", json!({"file": "/x"}));
+    object(
+        root,
+        "images",
+        "memtest",
+        json!({"file": "/x", "image_type": "direct", "arch": "x86_64", "network_count": 0, "autoinstall": "<<inherit>>", "menu": "",
+            "virt_ram": "<<inherit>>", "virt_type": "<<inherit>>", "virt_disk_driver": "raw", "virt_auto_boot": false, "boot_loaders": []}),
+    );
+    object(
+        root,
+        "images",
+        "elsewhere",
+        json!({"file": "nas:/iso/x.iso", "image_type": "iso"}),
+    );
     object(root, "repos", "epel", json!({"mirror": "http://x"}));
     let mut expected = Vec::new();
     for n in 0..SYSTEMS {
@@ -193,7 +205,7 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
         .run(&["migrate", "cobbler", "--from", &from, "--dry-run"])
         .succeeded();
     assert!(
-        planned.out.ends_with("1005 objects moved, 3 left (planned only)\n"),
+        planned.out.ends_with("1008 objects moved, 1 left (planned only)\n"),
         "{}",
         planned.out
     );
@@ -202,15 +214,16 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
     let moved = session.run(&["migrate", "cobbler", "--from", &from]).succeeded();
     for line in [
         "changed   distro el9: its tree is served from ",
-        "left      image memtest: ",
+        "moved     image memtest\n",
+        "changed   image elsewhere: left out: file: `nas:/iso/x.iso` is no file of this server",
         "moved     repo epel\n",
-        "left      system onimage: it stands on an image",
+        "moved     system onimage\n",
         "left      system twin: MAC 52:54:00:00:00:01 belongs to system `node0000`",
         "changed   system node0000: left out on eth0: static: it is part of `bond0`",
         "changed   system node0009: left out: power_pass: ",
         "snippet ours",
         "snippet per_system/ours/node0001",
-        "1005 objects moved, 3 left\n",
+        "1008 objects moved, 1 left\n",
     ] {
         assert!(
             moved.out.contains(line),
@@ -230,7 +243,9 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
 
     let folder = Folder::open(&session.path("state")).unwrap();
     let (inventory, _) = InventoryDb::open(&folder).unwrap().load().unwrap();
-    assert_eq!((inventory.system_count(), inventory.arms().count()), (SYSTEMS, 0));
+    assert_eq!((inventory.system_count(), inventory.arms().count()), (SYSTEMS + 1, 0));
+    let on_image = inventory.system("onimage").unwrap();
+    assert_eq!((on_image.profile_name(), on_image.image_name()), ("", "memtest"));
     for Expected {
         name,
         options,
@@ -263,7 +278,7 @@ fn a_thousand_systems_move_in_and_keep_their_command_lines_and_interfaces() {
     // A second run finds everything there, and changes nothing.
     let again = session.run(&["migrate", "cobbler", "--from", &from]).succeeded();
     assert!(
-        again.out.ends_with("0 objects moved, 1008 left\n"),
+        again.out.ends_with("0 objects moved, 1009 left\n"),
         "{}",
         again.out.lines().last().unwrap()
     );

@@ -155,7 +155,8 @@ fn world(root: &Path) -> World {
     };
     inventory.put(Row::System(Arc::new(System {
         name: "web1".parse().unwrap(),
-        profile: "lab".parse().unwrap(),
+        profile: "lab".parse().ok(),
+        image: None,
         hostname: None,
         gateway: None,
         interfaces: BTreeMap::from([("eth0".parse().unwrap(), Box::new(interface))]),

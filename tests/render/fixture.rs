@@ -329,6 +329,7 @@ pub fn answer(family: Family, interface: &str, meta: &str) -> AnswerFile {
     let layer = Layer::System("web1".parse().unwrap());
     AnswerFile {
         resolved: Resolved {
+            image: None,
             system: Some(Arc::new(system)),
             profiles: vec![Arc::new(profile)],
             distro: Arc::new(distro),

@@ -79,7 +79,8 @@ fn armed(mut world: World) -> World {
     };
     inventory.put(Row::System(Arc::new(System {
         name: name("web1"),
-        profile: name("p1"),
+        profile: Some(name("p1")),
+        image: None,
         hostname: None,
         gateway: None,
         interfaces: [(name("eth0"), Box::new(interface))].into(),

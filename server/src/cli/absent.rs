@@ -6,11 +6,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// The word, why it is not here, and what to do instead.
 const WORDS: &[(&str, &str, &str)] = &[
     (
-        "image",
-        "images are not kept here",
-        "boot a guest from an ISO with cordwainer guest create --method iso --iso FILE, or import the medium as a distro",
-    ),
-    (
         "mgmtclass",
         "configuration management is not done here",
         "let --autoinstall-meta post_commands=... start the tool that does it",

@@ -2,7 +2,7 @@
 
 pub mod guest;
 
-use super::assign::{Fields, OfDistro, OfKind, OfMenu, OfProfile, OfRepo, OfSystem};
+use super::assign::{Fields, OfDistro, OfImage, OfKind, OfMenu, OfProfile, OfRepo, OfSystem};
 use crate::model::{Arch, Firmware, Span};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -116,6 +116,9 @@ pub enum Command {
     /// Menus: groups of profiles in the boot menu
     #[command(subcommand)]
     Menu(Object<OfMenu>),
+    /// Images: single files that machines boot as they are
+    #[command(subcommand)]
+    Image(Object<OfImage>),
     /// Guests of libvirt: created, installed, started from their disks
     #[command(subcommand)]
     Guest(guest::GuestCommand),

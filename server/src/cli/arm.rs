@@ -140,7 +140,9 @@ pub(super) fn make(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wi
     changes.push(change);
     let applied = desk.apply(changes)?;
     let system = world.inventory.system(name.as_str());
-    let profile = system.map(|system| system.profile.to_string()).unwrap_or_default();
+    let profile = system
+        .map(|system| system.profile_name().to_owned())
+        .unwrap_or_default();
     let macs: Vec<String> = system
         .map(|system| system.macs().map(|mac| mac.to_string()).collect())
         .unwrap_or_default();

@@ -33,6 +33,7 @@ kinds! {
     OfSystem System "Fields of a system" "Systems.";
     OfRepo Repo "Fields of a repository" "Package repositories.";
     OfMenu Menu "Fields of a menu" "Menus.";
+    OfImage Image "Fields of an image" "Images.";
 }
 
 /// Field assignments as they were typed, in that order.
@@ -51,7 +52,7 @@ fn placeholder(name: &str) -> &'static str {
         "kernel_options" | "kernel_options_post" | "autoinstall_meta" => "K=V ...",
         "mac_address" => "MAC",
         "ip_address" | "gateway" | "netmask" | "if_gateway" => "ADDRESS",
-        "profile" | "distro" | "parent" | "interface" | "menu" => "NAME",
+        "profile" | "distro" | "parent" | "interface" | "menu" | "image" => "NAME",
         "name_servers" | "koan_hosts" => "ADDRESS ...",
         "repos" => "NAME|URL ...",
         "mirror" => "URL",
@@ -62,7 +63,8 @@ fn placeholder(name: &str) -> &'static str {
         "virt_cpus" => "N",
         "virt_file_size" => "GIB ...",
         "virt_bridge" => "BRIDGE",
-        "kernel" | "initrd" | "tree" => "PATH",
+        "kernel" | "initrd" | "tree" | "file" => "PATH",
+        "image_type" => "direct|iso|memdisk|virt-clone",
         "autoinstall" => "TEMPLATE",
         _ => "VALUE",
     }

@@ -115,6 +115,7 @@ fn at_desk(command: Command, desk: &Desk) -> Result<Ended, Failure> {
         Command::System(SystemCommand::Powerstatus(name)) => power::run(Power::Status, name.get(), desk),
         Command::Repo(command) => object::run(command, desk),
         Command::Menu(command) => object::run(command, desk),
+        Command::Image(command) => object::run(command, desk),
         Command::List => overview::list(desk),
         Command::Report(which) => overview::report(which.get(), desk),
         Command::Find(options) => overview::find(&options, desk),

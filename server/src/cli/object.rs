@@ -1,4 +1,4 @@
-//! `distro`, `profile`, `system`, `repo` and `menu`: add, edit, copy, rename, remove, list, report, find, dumpvars. Each builds a [`Change`] or reads;
+//! `distro`, `profile`, `system`, `repo`, `menu` and `image`: add, edit, copy, rename, remove, list, report, find, dumpvars. Each builds a [`Change`] or reads;
 //! what a change means is the inventory's business.
 
 use super::args::{Find, MaybeNamed, Named, Object, Rename};
@@ -151,6 +151,7 @@ fn list(kind: Kind, desk: &Desk) -> Result<Ended, Failure> {
             Kind::System => "make one: cordwainer system add --name NAME --profile PROFILE --mac-address MAC",
             Kind::Repo => "make one: cordwainer repo add --name NAME --mirror URL",
             Kind::Menu => "make one: cordwainer menu add --name NAME --display-name TEXT",
+            Kind::Image => "make one: cordwainer image add --name NAME --image-type iso --file FILE",
         };
         desk.printer.note(format!("no {kind} yet; {first}"));
     }
@@ -310,7 +311,7 @@ fn find<K: OfKind>(options: &Find<K>, desk: &Desk) -> Result<Ended, Failure> {
 fn dumpvars(kind: Kind, which: &Named, desk: &Desk) -> Result<Ended, Failure> {
     let name = which.get();
     let inventory = desk.inventory_about(kind, name)?;
-    let variables: Vec<(String, Value)> = if !matches!(kind, Kind::Profile | Kind::System) {
+    let variables: Vec<(String, Value)> = if !matches!(kind, Kind::Profile | Kind::System | Kind::Image) {
         let row = inventory
             .row(kind, name)
             .ok_or_else(|| unknown(&inventory, kind, name))?;

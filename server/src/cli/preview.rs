@@ -4,7 +4,7 @@ use super::desk::Desk;
 use super::exit::{Ended, Failure};
 use super::object::unknown;
 use crate::boot::{AnswerFile, World, preview, previews};
-use crate::inventory::{Inventory, Resolved, resolve_profile, resolve_system};
+use crate::inventory::{Inventory, Resolved, resolve_image, resolve_profile, resolve_system};
 use crate::model::{Kind, Name};
 use crate::render;
 pub(super) use crate::render::{missing_template, remedy};
@@ -17,6 +17,7 @@ pub(super) fn resolve(kind: Kind, name: &str, inventory: &Inventory) -> Result<R
     }
     Ok(match kind {
         Kind::System => resolve_system(inventory, name)?,
+        Kind::Image => resolve_image(inventory, name)?,
         Kind::Profile | Kind::Distro | Kind::Repo | Kind::Menu => resolve_profile(inventory, name)?,
     })
 }
@@ -44,7 +45,12 @@ pub(super) fn local_address(world: &World, resolved: &Resolved) -> std::net::Ipv
 /// systems, so profiles come first.
 pub(super) fn everyone(world: &World, systems: usize) -> Vec<(Kind, Name)> {
     let profiles = world.inventory.profiles().map(|one| (Kind::Profile, one.name.clone()));
-    let systems = world.inventory.systems().take(systems);
+    // An image has no answer file.
+    let systems = world
+        .inventory
+        .systems()
+        .filter(|system| system.image.is_none())
+        .take(systems);
     profiles
         .chain(systems.map(|one| (Kind::System, one.name.clone())))
         .collect()

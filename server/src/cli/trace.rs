@@ -204,7 +204,10 @@ fn stored(asked: &Asked, inventory: &Inventory, desk: &Desk) -> Result<Ended, Fa
         )
     })?;
     let about = Machine {
-        profile: asked.system.as_ref().map(|system| system.profile.clone()),
+        profile: asked
+            .system
+            .as_ref()
+            .and_then(|system| system.base().map(|(_, name)| name.clone())),
         standing: name
             .as_ref()
             .and_then(|name| inventory.arm(name.as_str()))

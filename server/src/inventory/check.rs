@@ -1,7 +1,7 @@
 //! What must hold of the inventory after every change: references resolve, no chain is a circle, nothing is claimed twice. Pure.
 
 use super::{Inventory, Refused, Row, RowChange, links};
-use crate::model::{Hostname, Kind, Mac, Menu, Name, Octets, Parent, Profile, RelayPort, System};
+use crate::model::{Hostname, Image, Kind, Mac, Menu, Name, Octets, Parent, Profile, RelayPort, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -123,6 +123,7 @@ pub(super) fn check(before: &Inventory, after: &Inventory, rows: &[RowChange]) -
                 }
             }
             Row::Menu(menu) => check_menu(after, menu)?,
+            Row::Image(image) => check_image(after, image)?,
             Row::Distro(_) | Row::Repo(_) | Row::Arm(_) => {}
         }
     }
@@ -149,6 +150,13 @@ fn check_menu(after: &Inventory, menu: &Menu) -> Result<(), Refused> {
         };
     }
     Ok(())
+}
+
+fn check_image(after: &Inventory, image: &Image) -> Result<(), Refused> {
+    match &image.menu {
+        Some(menu) if after.menu(menu.as_str()).is_none() => Err(unknown(after, Kind::Menu, menu.as_str())),
+        _ => Ok(()),
+    }
 }
 
 fn check_profile(after: &Inventory, profile: &Profile) -> Result<(), Refused> {
@@ -183,8 +191,24 @@ fn check_system(
     system: &System,
     claimed: &mut BTreeMap<Claim, Name>,
 ) -> Result<(), Refused> {
-    if after.profile(system.profile.as_str()).is_none() {
-        return Err(unknown(after, Kind::Profile, system.profile.as_str()));
+    match system.base() {
+        Some((kind, name)) if after.row(kind, name.as_str()).is_none() => {
+            return Err(unknown(after, kind, name.as_str()));
+        }
+        Some(_) if system.profile.is_some() && system.image.is_some() => {
+            return Err(Refused::BadValue {
+                field: "image".to_owned(),
+                why: "a system stands on a profile or on an image, not on both; give one of them".to_owned(),
+            });
+        }
+        Some(_) => {}
+        None => {
+            return Err(Refused::Missing {
+                kind: Kind::System,
+                name: system.name.clone(),
+                field: "profile",
+            });
+        }
     }
     once_each(system)?;
     links::check(system)?;

@@ -44,7 +44,7 @@ pub struct Migration {
 const INHERIT: &str = Inherit::<()>::MARK;
 
 /// What Cobbler computes, or says in another field too.
-const PASSED_OVER: [&str; 19] = [
+const PASSED_OVER: [&str; 20] = [
     "name",
     "uid",
     "ctime",
@@ -54,6 +54,7 @@ const PASSED_OVER: [&str; 19] = [
     "parent",
     "distro",
     "profile",
+    "image",
     "kickstart",
     "ks_meta",
     "interfaces",
@@ -159,8 +160,9 @@ fn in_order(all: &[Foreign]) -> Vec<&Foreign> {
                 "repo" => 1,
                 "distro" => 2,
                 "profile" => 3,
-                "system" => 4,
-                _ => 5,
+                "image" => 4,
+                "system" => 5,
+                _ => 6,
             };
             (kind, depth(one), text(one, "name"), one)
         })
@@ -188,6 +190,7 @@ fn change(
         "system" => Kind::System,
         "repo" => Kind::Repo,
         "menu" => Kind::Menu,
+        "image" => Kind::Image,
         other => return Err(format!("there are no objects of the kind {other} here")),
     };
     let name: Name = name.parse().map_err(|error: crate::model::BadName| error.to_string())?;
@@ -199,15 +202,12 @@ fn change(
             (parent, _) => fields.push(("parent".to_owned(), parent)),
         },
         Kind::System => {
-            let profile = text(one, "profile");
-            if profile.is_empty() {
-                return Err(
-                    "it stands on an image, and there are none here; give it a profile in Cobbler first".to_owned(),
-                );
-            }
-            fields.push(("profile".to_owned(), profile));
+            // Cobbler lets a system have both, and then its profile counts.
+            let base = ["profile", "image"].map(|field| (field.to_owned(), text(one, field)));
+            let base = base.into_iter().find(|(_, name)| !name.is_empty());
+            fields.push(base.ok_or("it stands on no profile and no image; give it one in Cobbler first")?);
         }
-        Kind::Repo => {}
+        Kind::Repo | Kind::Image => {}
         Kind::Menu => fields.push(("parent".to_owned(), text(one, "parent"))),
     }
     let here: BTreeSet<String> = fields.iter().map(|(field, _)| field.clone()).collect();

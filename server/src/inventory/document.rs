@@ -50,7 +50,7 @@ pub fn parse(text: &str, file: &str) -> Result<Document, BadDocument> {
     for (key, value) in root.get_ref() {
         let other = key.get_ref().as_ref();
         let Some(kind) = Kind::of(other) else {
-            let has = "[[distro]], [[profile]], [[system]], [[repo]] and [[menu]]";
+            let has = "[[distro]], [[profile]], [[system]], [[repo]], [[menu]] and [[image]]";
             let why = format!("unknown table `{other}`; an inventory document has {has}");
             return Err(bad(key.span(), why));
         };
@@ -279,12 +279,22 @@ kernel = "images/pxeboot/vmlinuz"
 initrd = ["images/pxeboot/initrd.img", "extra, with \"blanks\".img"]
 tree = "/srv/rocky9"
 kernel_options = "console=tty0 console=ttyS0,115200 quiet"
+
+[[image]]
+name = "memtest"
+image_type = "memdisk"
+file = "/srv/memtest.img"
+network_count = 2
+
+[[system]]
+name = "bench"
+image = "memtest"
 "#;
 
     #[test]
     fn what_is_printed_reads_back_the_same() {
         let document = parse(TEXT, "doc.toml").unwrap();
-        assert_eq!(document.rows.len(), 4);
+        assert_eq!(document.rows.len(), 6);
         assert_eq!(document.enabled, ["web1".parse().unwrap()]);
         let printed = print(&document.rows);
         let again = parse(&printed, "printed.toml").unwrap();
@@ -311,7 +321,7 @@ kernel_options = "console=tty0 console=ttyS0,115200 quiet"
         for row in edit_all(&inventory, changes(&document, &inventory)).unwrap() {
             inventory.apply(row);
         }
-        assert_eq!(inventory.system_count(), 1);
+        assert_eq!(inventory.system_count(), 2);
         assert_eq!(inventory.arms().count(), 0);
         let system = inventory.system("web1").unwrap();
         assert_eq!(system.interfaces.len(), 2);

@@ -128,7 +128,7 @@ pub enum Refused {
         why: String,
     },
     /// A field that must be given.
-    #[error("{kind} `{name}` needs {field}; give --{}{}", .field.replace('_', "-"), if *field == "distro" { ", or --parent with a profile that it refines" } else { "" })]
+    #[error("{kind} `{name}` needs {field}; give --{}{}", .field.replace('_', "-"), match *field { "distro" => ", or --parent with a profile that it refines", "profile" => ", or --image with the image that it boots", _ => "" })]
     Missing {
         /// Its kind.
         kind: Kind,

@@ -111,7 +111,6 @@ extras! { SYSTEM false {
     "display_name" Text "", "Name in Cobbler's menus; kept for scripts";
     "enable_ipxe" ["enable_gpxe"] Flag INHERIT, "Cobbler's choice of iPXE; here --boot-loaders";
     "filename" Text INHERIT, "Cobbler's DHCP boot file; here the server chooses, or --boot-loaders";
-    "image" Text "", "Cobbler's image; kept for scripts";
     "ipv6_autoconfiguration" Flag "false", "Kept for scripts";
     "ipv6_default_device" Text "", "Kept for scripts";
     "next_server_v4" ["next_server"] Text INHERIT, "Cobbler's TFTP server; kept for scripts";
@@ -179,6 +178,17 @@ extras! { MENU false {
     "template_files" Dict "", "Kept for scripts";
 }}
 
+extras! { IMAGE false {
+    "autoinstall_meta" ["ks_meta" "ksmeta"] Dict "", "Cobbler's inherited variables; kept for scripts";
+    "boot_files" Dict "", "Kept for scripts";
+    "display_name" Text "", "Name in Cobbler's menus; kept for scripts";
+    "fetchable_files" Dict "", "Kept for scripts";
+    "kernel_options_post" Dict "", "Kept for scripts";
+    "mgmt_classes" List "", "Configuration management classes; kept for scripts";
+    "mgmt_parameters" Dict "", "Configuration management parameters; kept for scripts";
+    "template_files" Dict "", "Kept for scripts";
+}}
+
 /// The extra fields of a kind, an object's own first, then those of its interfaces. Where a field became one that means something here,
 /// [`super::field_docs`] has it too, and that one counts.
 pub fn extra_docs(kind: Kind) -> impl Iterator<Item = &'static ExtraDoc> {
@@ -188,6 +198,7 @@ pub fn extra_docs(kind: Kind) -> impl Iterator<Item = &'static ExtraDoc> {
         Kind::System => (SYSTEM, INTERFACE),
         Kind::Repo => (REPO, &[]),
         Kind::Menu => (MENU, &[]),
+        Kind::Image => (IMAGE, &[]),
     };
     own.iter().chain(of_interface)
 }
@@ -302,7 +313,7 @@ macro_rules! of_its_own {
         }
     )+};
 }
-of_its_own!(Distro Profile Repo Menu);
+of_its_own!(Distro Profile Repo Menu Image);
 
 impl Extras for crate::model::System {
     fn extras(&mut self, interface: Option<&crate::model::Name>) -> &mut Extra {

@@ -5,7 +5,7 @@
 use super::extra::{self, Extras, extra};
 use super::value::{self, Shown, Value};
 use super::{Assignment, Refused, Row};
-use crate::model::{Distro, Inherit, Kind, Menu, Name, Parent, Profile, Repo, System, Tree, vlan_of};
+use crate::model::{Distro, Image, Inherit, Kind, Menu, Name, Parent, Profile, Repo, System, Tree, vlan_of};
 use std::path::PathBuf;
 
 /// One field.
@@ -170,6 +170,7 @@ fields! { PROFILE_DOCS PROFILE Profile {
 
 fields! { SYSTEM_DOCS SYSTEM System {
     "profile" own Text "The profile that installs it" => profile;
+    "image" own Text "The image that it boots, instead of a profile" => image;
     "hostname" own Text "Host name" => hostname;
     "gateway" own Text "Router of the installed system" => gateway;
     "autoinstall" ["kickstart" "autoinst"] own Text "Answer-file template below kickstarts/" => autoinstall checked value::below;
@@ -228,6 +229,29 @@ fields! { REPO_DOCS REPO Repo {
 fields! { MENU_DOCS MENU Menu {
     "display_name" own Text "What the menu shows; empty: the name" => display_name;
     "parent" own Text "The menu that it stands in" => parent;
+    "comment" own Text "Free text" => comment;
+    "owners" own List "Free words" => owners;
+}}
+
+fields! { IMAGE_DOCS IMAGE Image {
+    "image_type" own Text "direct (a kernel), iso, memdisk (a floppy, disk or small CD) or virt-clone (a guest's disk)" => image_type;
+    "file" own Text "Where the file lies on the server, from /" => file checked value::image_file;
+    "arch" own Text "Processor: x86_64, i386, aarch64, ppc64le, s390x" => arch;
+    "breed" own Text "Family, where it has one" => breed checked value::word;
+    "os_version" ["osversion"] own Text "Version within the family" => os_version checked value::word;
+    "network_count" own Text "Network cards of a guest of it" => network_count;
+    "autoinstall" ["kickstart" "autoinst"] own Text "Kept: nothing renders an answer file for an image" => autoinstall checked value::below;
+    "kernel_options" ["kopts"] own Dict "Command line of a direct image" => kernel_options;
+    "menu" own Text "The menu that it stands in; kept: only who is armed boots an image" => menu;
+    "boot_loaders" ["boot_loader"] own List "ipxe, grub, pxe; the first that fits" => boot_loaders checked value::loaders;
+    "virt_type" own Text "Kind of guest: kvm, qemu, xenpv or xenfv" => (virt.kind) checked value::virt_type;
+    "virt_ram" own Text "Memory of a guest in MiB" => (virt.ram) checked value::memory;
+    "virt_cpus" own Text "Processors of a guest" => (virt.cpus) checked value::cpus;
+    "virt_file_size" own List "Sizes of a guest's disks in GiB" => (virt.file_size) checked value::sizes;
+    "virt_disk_driver" own Text "Format of a guest's disks: qcow2 or raw" => (virt.disk_driver) checked value::disk_driver;
+    "virt_path" own Text "Where a guest's disks are made: a storage pool or its folder" => (virt.path);
+    "virt_bridge" own Text "Bridge of the hypervisor that a guest is tied to" => (virt.bridge) checked value::device;
+    "virt_auto_boot" own Flag "Start a guest with its host" => (virt.auto_boot);
     "comment" own Text "Free text" => comment;
     "owners" own List "Free words" => owners;
 }}
@@ -379,6 +403,7 @@ pub fn field_docs(kind: Kind) -> &'static [FieldDoc] {
         Kind::System => SYSTEM_DOCS,
         Kind::Repo => REPO_DOCS,
         Kind::Menu => MENU_DOCS,
+        Kind::Image => IMAGE_DOCS,
     }
 }
 
@@ -502,6 +527,11 @@ pub(super) fn assign_repo(repo: &mut Repo, fields: &[Assignment], in_place: bool
 /// Sets the fields of a menu.
 pub(super) fn assign_menu(menu: &mut Menu, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
     assign(menu, (Kind::Menu, MENU_DOCS, MENU), fields, in_place)
+}
+
+/// Sets the fields of an image.
+pub(super) fn assign_image(image: &mut Image, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    assign(image, (Kind::Image, IMAGE_DOCS, IMAGE), fields, in_place)
 }
 
 /// Sets the fields of a system. `interface` selects for what follows it, and the first one also for what stands before it, so that the
@@ -630,6 +660,10 @@ pub fn field_values(row: &Row) -> Vec<FieldValue> {
         Row::Menu(menu) => (
             &menu.name,
             shown(&**menu, (MENU_DOCS, MENU), None, (Kind::Menu, &menu.extra)),
+        ),
+        Row::Image(image) => (
+            &image.name,
+            shown(&**image, (IMAGE_DOCS, IMAGE), None, (Kind::Image, &image.extra)),
         ),
         Row::Arm(_) => return Vec::new(),
     };

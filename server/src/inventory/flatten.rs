@@ -29,21 +29,34 @@ pub fn flatten(resolved: &Resolved) -> Vec<(String, String)> {
         put("gateway", text(system.gateway.as_ref()));
         put("status", system.status.clone());
     }
-    put("profile_name", text(nearest.map(|profile| &profile.name)));
+    if resolved.image.is_none() {
+        put("profile_name", text(nearest.map(|profile| &profile.name)));
+    }
     let parents: Vec<&str> = resolved
         .profiles
         .iter()
         .skip(1)
         .map(|profile| profile.name.as_str())
         .collect();
-    put("parent_profiles", parents.join(" "));
-    put("distro_name", distro.name.to_string());
+    if resolved.image.is_none() {
+        put("parent_profiles", parents.join(" "));
+    }
+    match &resolved.image {
+        None => put("distro_name", distro.name.to_string()),
+        Some(image) => {
+            put("image_name", image.name.to_string());
+            put("image_type", image.image_type.to_string());
+            put("file", image.file.clone());
+        }
+    }
     put("arch", distro.arch.to_string());
     put("breed", distro.breed.clone());
     put("os_version", distro.os_version.clone());
-    put("kernel", distro.kernel.clone());
-    put("initrd", distro.initrd.join(" "));
-    put("signature", text(distro.signature.as_ref()));
+    if resolved.image.is_none() {
+        put("kernel", distro.kernel.clone());
+        put("initrd", distro.initrd.join(" "));
+        put("signature", text(distro.signature.as_ref()));
+    }
     put(
         "autoinstall",
         text(resolved.autoinstall.as_ref().map(|found| &found.value)),

@@ -25,11 +25,13 @@ pub use fields::{FieldDoc, FieldValue, Shape, field, field_docs, field_values};
 pub use flatten::flatten;
 pub use plan::try_fields;
 pub use repos::{Source, has_login, repo_problems, sources, sources_of};
-pub use resolve::{Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_profile, resolve_system};
+pub use resolve::{
+    Broken, Entry, Layer, Merged, Removed, Resolved, Sourced, resolve_image, resolve_profile, resolve_system,
+};
 pub use value::Shown;
 
 use crate::model::{
-    Arm, Defaults, Distro, Hostname, Interface, Kind, Mac, Menu, Name, Octets, Profile, RelayPort, Repo, System,
+    Arm, Defaults, Distro, Hostname, Image, Interface, Kind, Mac, Menu, Name, Octets, Profile, RelayPort, Repo, System,
     Timestamp,
 };
 use std::net::Ipv4Addr;
@@ -54,6 +56,7 @@ pub struct Inventory {
     systems: imbl::OrdMap<Name, Arc<System>>,
     repos: imbl::OrdMap<Name, Arc<Repo>>,
     menus: imbl::OrdMap<Name, Arc<Menu>>,
+    images: imbl::OrdMap<Name, Arc<Image>>,
     arms: imbl::OrdMap<Name, Arc<Arm>>,
     dates: imbl::OrdMap<(Kind, Name), Dates>,
     by_mac: imbl::OrdMap<Mac, Name>,
@@ -101,6 +104,12 @@ impl Inventory {
     #[must_use]
     pub fn menu(&self, name: &str) -> Option<&Arc<Menu>> {
         self.menus.get(name)
+    }
+
+    /// The image `name`.
+    #[must_use]
+    pub fn image(&self, name: &str) -> Option<&Arc<Image>> {
+        self.images.get(name)
     }
 
     /// The arming of the system `name`, lapsed or not.
@@ -177,6 +186,11 @@ impl Inventory {
         self.menus.values()
     }
 
+    /// All images by name.
+    pub fn images(&self) -> impl Iterator<Item = &Arc<Image>> {
+        self.images.values()
+    }
+
     /// All armings by system.
     pub fn arms(&self) -> impl Iterator<Item = &Arc<Arm>> {
         self.arms.values()
@@ -216,6 +230,9 @@ impl Inventory {
             Row::Menu(menu) => {
                 self.menus.insert(menu.name.clone(), menu);
             }
+            Row::Image(image) => {
+                self.images.insert(image.name.clone(), image);
+            }
             Row::Arm(arm) => {
                 self.arms.insert(arm.system.clone(), arm);
             }
@@ -247,6 +264,9 @@ impl Inventory {
             Kind::Menu => {
                 self.menus.remove(name);
             }
+            Kind::Image => {
+                self.images.remove(name);
+            }
         }
     }
 
@@ -273,6 +293,7 @@ impl Inventory {
             Kind::System => self.system(name).cloned().map(Row::System),
             Kind::Repo => self.repo(name).cloned().map(Row::Repo),
             Kind::Menu => self.menu(name).cloned().map(Row::Menu),
+            Kind::Image => self.image(name).cloned().map(Row::Image),
         }
     }
 
@@ -284,6 +305,7 @@ impl Inventory {
             Kind::System => Box::new(self.systems.keys()),
             Kind::Repo => Box::new(self.repos.keys()),
             Kind::Menu => Box::new(self.menus.keys()),
+            Kind::Image => Box::new(self.images.keys()),
         }
     }
 
@@ -332,6 +354,7 @@ impl Row {
             Self::System(_) => Some(Kind::System),
             Self::Repo(_) => Some(Kind::Repo),
             Self::Menu(_) => Some(Kind::Menu),
+            Self::Image(_) => Some(Kind::Image),
             Self::Arm(_) => None,
         }
     }
@@ -345,6 +368,7 @@ impl Row {
             Self::System(system) => &system.name,
             Self::Repo(repo) => &repo.name,
             Self::Menu(menu) => &menu.name,
+            Self::Image(image) => &image.name,
             Self::Arm(arm) => &arm.system,
         }
     }
@@ -363,6 +387,8 @@ pub enum Row {
     Repo(Arc<Repo>),
     /// A menu.
     Menu(Arc<Menu>),
+    /// An image.
+    Image(Arc<Image>),
     /// An arming.
     Arm(Arc<Arm>),
 }

@@ -2,10 +2,11 @@
 
 use super::check::{claims, unknown};
 use super::fields::{
-    NO_BREED, assign_distro, assign_menu, assign_profile, assign_repo, assign_system, empty_profile, field,
+    NO_BREED, assign_distro, assign_image, assign_menu, assign_profile, assign_repo, assign_system, empty_profile,
+    field,
 };
 use super::{Assignment, Change, Claim, Inventory, Refused, Row, RowChange, links, repos, resolve_system};
-use crate::model::{Arch, Arm, Dict, Distro, Inherit, Kind, Menu, Name, Parent, Repo, State, System};
+use crate::model::{Arch, Arm, Dict, Distro, Image, Inherit, Kind, Menu, Name, Parent, Repo, State, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -131,9 +132,15 @@ pub(super) fn new(kind: Kind, name: Name, fields: &[Assignment]) -> Result<Row, 
             assigned(Row::Profile(profile.into()), fields, false)
         }
         Kind::System => {
-            let profile = given(kind, fields, "profile")?.ok_or_else(|| missing("profile"))?;
+            let given = |field| Ok::<_, Refused>(given(kind, fields, field)?.filter(|text| !text.is_empty()));
+            match (given("profile")?, given("image")?) {
+                (Some(_), Some(_)) => return Err(on_both()),
+                (None, None) => return Err(missing("profile")),
+                _ => {}
+            }
             let system = System {
-                profile: named("profile", profile)?,
+                profile: None,
+                image: None,
                 name,
                 hostname: None,
                 gateway: None,
@@ -182,7 +189,35 @@ pub(super) fn new(kind: Kind, name: Name, fields: &[Assignment]) -> Result<Row, 
             };
             assigned(Row::Menu(menu.into()), fields, false)
         }
+        Kind::Image => assigned(Row::Image(Image::new(name).into()), fields, false),
     }
+}
+
+fn on_both() -> Refused {
+    Refused::BadValue {
+        field: "image".to_owned(),
+        why: "a system stands on a profile or on an image, not on both; give one of them".to_owned(),
+    }
+}
+
+/// Sets the fields of a system. Who gives it an image takes it off its profile, and the other way round.
+fn assign_based(system: &mut System, fields: &[Assignment], in_place: bool) -> Result<(), Refused> {
+    let said = |wanted: &str| {
+        let found = given(Kind::System, fields, wanted)?;
+        Ok::<_, Refused>(found.is_some_and(|text| !text.is_empty()))
+    };
+    let (profile, image) = (said("profile")?, said("image")?);
+    if profile && image {
+        return Err(on_both());
+    }
+    assign_system(system, fields, in_place)?;
+    if profile {
+        system.image = None;
+    }
+    if image {
+        system.profile = None;
+    }
+    Ok(())
 }
 
 /// Whether an object of a kind could take these fields, whatever the rest of it is: references are not looked at.
@@ -196,13 +231,15 @@ pub fn try_fields(kind: Kind, fields: &[Assignment]) -> Result<(), Refused> {
         Kind::System => "profile",
         Kind::Repo => "mirror",
         Kind::Menu => "display_name",
+        Kind::Image => "file",
     };
-    let stands = fields
-        .iter()
-        .any(|(field, _)| field == base || (kind == Kind::Profile && field == "parent"));
+    let stands = fields.iter().filter(|(_, text)| !text.is_empty()).any(|(field, _)| {
+        field == base || (kind == Kind::Profile && field == "parent") || (kind == Kind::System && field == "image")
+    });
     let mut all: Vec<Assignment> = fields.to_vec();
     if !stands {
-        all.push((base.to_owned(), "x".to_owned()));
+        let any = if kind == Kind::Image { "/x" } else { "x" };
+        all.push((base.to_owned(), any.to_owned()));
     }
     new(kind, named("name", "x")?, &all).map(|_| ())
 }
@@ -218,7 +255,7 @@ fn assigned(row: Row, fields: &[Assignment], in_place: bool) -> Result<Row, Refu
             Row::Profile(profile)
         }
         Row::System(mut system) => {
-            assign_system(Arc::make_mut(&mut system), fields, in_place)?;
+            assign_based(Arc::make_mut(&mut system), fields, in_place)?;
             Row::System(system)
         }
         Row::Repo(mut repo) => {
@@ -228,6 +265,10 @@ fn assigned(row: Row, fields: &[Assignment], in_place: bool) -> Result<Row, Refu
         Row::Menu(mut menu) => {
             assign_menu(Arc::make_mut(&mut menu), fields, in_place)?;
             Row::Menu(menu)
+        }
+        Row::Image(mut image) => {
+            assign_image(Arc::make_mut(&mut image), fields, in_place)?;
+            Row::Image(image)
         }
         Row::Arm(arm) => Row::Arm(arm),
     })
@@ -254,6 +295,10 @@ fn renamed(row: Row, to: Name) -> Row {
         Row::Menu(mut menu) => {
             Arc::make_mut(&mut menu).name = to;
             Row::Menu(menu)
+        }
+        Row::Image(mut image) => {
+            Arc::make_mut(&mut image).name = to;
+            Row::Image(image)
         }
         Row::Arm(arm) => Row::Arm(arm),
     }
@@ -289,9 +334,7 @@ fn children(inventory: &Inventory, kind: Kind, name: &Name) -> Vec<Row> {
         _ => false,
     };
     let profiles = inventory.profiles().filter(|profile| on(&profile.parent));
-    let systems = inventory
-        .systems()
-        .filter(|system| kind == Kind::Profile && system.profile == *name);
+    let systems = inventory.systems().filter(|system| system.base() == Some((kind, name)));
     profiles
         .cloned()
         .map(Row::Profile)
@@ -318,7 +361,13 @@ fn rename(inventory: &Inventory, kind: Kind, name: &Name, new_name: &Name) -> Re
                 Row::Profile(profile)
             }
             Row::System(mut system) => {
-                Arc::make_mut(&mut system).profile = new_name.clone();
+                let own = Arc::make_mut(&mut system);
+                let base = if kind == Kind::Image {
+                    &mut own.image
+                } else {
+                    &mut own.profile
+                };
+                *base = Some(new_name.clone());
                 Row::System(system)
             }
             // Menus in a renamed one follow below, with the profiles that name it.

@@ -166,7 +166,8 @@ pub fn repo_problems(inventory: &Inventory) -> Vec<String> {
     all
 }
 
-/// The profiles that name this repository or menu, with `to` in its place, or without it; and for a menu those that stand in it.
+/// The profiles that name this repository or menu, with `to` in its place, or without it; and for a menu the menus and images
+/// that stand in it.
 pub(super) fn renamed(inventory: &Inventory, kind: Kind, name: &Name, to: Option<&Name>) -> Vec<Row> {
     let mut rows = Vec::new();
     for profile in inventory.profiles() {
@@ -200,6 +201,13 @@ pub(super) fn renamed(inventory: &Inventory, kind: Kind, name: &Name, to: Option
             let mut menu = Arc::clone(menu);
             Arc::make_mut(&mut menu).parent = Some(to.clone());
             rows.push(Row::Menu(menu));
+        }
+    }
+    if kind == Kind::Menu {
+        for image in inventory.images().filter(|image| image.menu.as_ref() == Some(name)) {
+            let mut image = Arc::clone(image);
+            Arc::make_mut(&mut image).menu = to.cloned();
+            rows.push(Row::Image(image));
         }
     }
     rows

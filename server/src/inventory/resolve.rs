@@ -1,7 +1,7 @@
 //! Inheritance: settings < signature < distro < profile < sub-profile < system, each value with the layer that it came from.
 
 use super::Inventory;
-use crate::model::{Dict, DictValue, Distro, Inherit, Kind, Name, Parent, Profile, System, VirtWish};
+use crate::model::{Dict, DictValue, Distro, Image, Inherit, Kind, Name, Parent, Profile, System, VirtWish};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub enum Layer {
     Signature(Name),
     /// The distro.
     Distro(Name),
+    /// The image.
+    Image(Name),
     /// A profile or sub-profile.
     Profile(Name),
     /// The system itself.
@@ -27,6 +29,7 @@ impl fmt::Display for Layer {
             Self::Settings => f.write_str("settings"),
             Self::Signature(name) => write!(f, "signature {name}"),
             Self::Distro(name) => write!(f, "distro {name}"),
+            Self::Image(name) => write!(f, "image {name}"),
             Self::Profile(name) => write!(f, "profile {name}"),
             Self::System(name) => write!(f, "system {name}"),
         }
@@ -80,8 +83,10 @@ pub struct Resolved {
     pub system: Option<Arc<System>>,
     /// The profiles from the nearest to the one on the distro.
     pub profiles: Vec<Arc<Profile>>,
-    /// The distro at the root.
+    /// The distro at the root; of an image what it says of itself in these words, with its file as the kernel. No such distro is stored.
     pub distro: Arc<Distro>,
+    /// The image at the root, in place of profiles and distro. Nothing is rendered for it: it has no answer file.
+    pub image: Option<Arc<Image>>,
     /// Path of the answer-file template; none: the signature's.
     pub autoinstall: Option<Sourced<String>>,
     /// Template variables.
@@ -126,7 +131,28 @@ pub enum Broken {
 /// [`Broken`] when it, a profile or the distro is missing.
 pub fn resolve_system(inventory: &Inventory, name: &str) -> Result<Resolved, Broken> {
     let system = inventory.system(name).ok_or_else(|| unknown(Kind::System, name))?;
-    resolve(inventory, system.profile.as_str(), Some(system))
+    match system.base() {
+        Some((Kind::Image, image)) => {
+            let image = inventory
+                .image(image.as_str())
+                .ok_or_else(|| unknown(Kind::Image, image.as_str()))?;
+            Ok(resolve(inventory, Root::of_image(image), Some(system)))
+        }
+        _ => Ok(resolve(
+            inventory,
+            Root::of_profile(inventory, system.profile_name())?,
+            Some(system),
+        )),
+    }
+}
+
+/// Resolves the image `name` for itself.
+///
+/// # Errors
+/// [`Broken`] when it is missing.
+pub fn resolve_image(inventory: &Inventory, name: &str) -> Result<Resolved, Broken> {
+    let image = inventory.image(name).ok_or_else(|| unknown(Kind::Image, name))?;
+    Ok(resolve(inventory, Root::of_image(image), None))
 }
 
 /// Resolves the profile `name` for itself.
@@ -134,7 +160,7 @@ pub fn resolve_system(inventory: &Inventory, name: &str) -> Result<Resolved, Bro
 /// # Errors
 /// [`Broken`] when it, a parent or the distro is missing.
 pub fn resolve_profile(inventory: &Inventory, name: &str) -> Result<Resolved, Broken> {
-    resolve(inventory, name, None)
+    Ok(resolve(inventory, Root::of_profile(inventory, name)?, None))
 }
 
 fn unknown(kind: Kind, name: &str) -> Broken {
@@ -168,10 +194,62 @@ fn chain(inventory: &Inventory, name: &str) -> Result<(Vec<Arc<Profile>>, Arc<Di
     }
 }
 
+/// What a system stands on, or what is resolved for itself.
+struct Root {
+    profiles: Vec<Arc<Profile>>,
+    distro: Arc<Distro>,
+    image: Option<Arc<Image>>,
+}
+
+impl Root {
+    fn of_profile(inventory: &Inventory, name: &str) -> Result<Self, Broken> {
+        let (profiles, distro) = chain(inventory, name)?;
+        Ok(Self {
+            profiles,
+            distro,
+            image: None,
+        })
+    }
+
+    fn of_image(image: &Arc<Image>) -> Self {
+        let distro = Distro {
+            name: image.name.clone(),
+            arch: image.arch,
+            breed: image.breed.clone(),
+            os_version: image.os_version.clone(),
+            kernel: image.file.clone(),
+            initrd: Vec::new(),
+            tree: None,
+            signature: None,
+            kernel_options: image.kernel_options.clone(),
+            kernel_options_post: Dict::new(),
+            autoinstall_meta: Dict::new(),
+            boot_loaders: image.boot_loaders.clone(),
+            comment: String::new(),
+            owners: Vec::new(),
+            extra: std::collections::BTreeMap::new(),
+        };
+        Self {
+            profiles: Vec::new(),
+            distro: distro.into(),
+            image: Some(Arc::clone(image)),
+        }
+    }
+
+    /// Who says what the root says.
+    fn layer(&self) -> Layer {
+        match &self.image {
+            Some(image) => Layer::Image(image.name.clone()),
+            None => Layer::Distro(self.distro.name.clone()),
+        }
+    }
+}
+
 /// The nearest own value, from the system over the profiles to what the root gives.
 struct Nearest<'a> {
     system: Option<&'a System>,
     profiles: &'a [Arc<Profile>],
+    image: Option<&'a Image>,
 }
 
 impl Nearest<'_> {
@@ -221,7 +299,10 @@ impl Nearest<'_> {
     fn virt_field<T: Clone>(&self, field: fn(&crate::model::Virt) -> &Inherit<T>) -> Option<T> {
         let of_system = self.system.iter().map(|system| &system.virt);
         let of_profiles = self.profiles.iter().map(|profile| &profile.virt);
-        of_system.chain(of_profiles).find_map(|virt| field(virt).own()).cloned()
+        let of_image = self.image.iter().map(|image| &image.virt);
+        let all = of_system.chain(of_profiles).chain(of_image);
+        let mut all = all.filter(|virt| !virt.is_empty());
+        all.find_map(|virt| field(virt).own()).cloned()
     }
 }
 
@@ -230,19 +311,25 @@ fn rooted<T>(value: T, layer: Layer, is_empty: bool) -> Option<Sourced<T>> {
     (!is_empty).then_some(Sourced { value, layer })
 }
 
-fn resolve(inventory: &Inventory, profile: &str, system: Option<&Arc<System>>) -> Result<Resolved, Broken> {
-    let (profiles, distro) = chain(inventory, profile)?;
+fn resolve(inventory: &Inventory, root: Root, system: Option<&Arc<System>>) -> Resolved {
+    let root_layer = root.layer();
+    let Root {
+        profiles,
+        distro,
+        image,
+    } = root;
     let defaults = &inventory.defaults;
     let nearest = Nearest {
         system: system.map(|system| &**system),
         profiles: &profiles,
+        image: image.as_deref(),
     };
     // Lays one dictionary of every layer over the next, from the root.
     let merged =
         |settings: &Dict, of_distro: &Dict, of_profile: fn(&Profile) -> &Dict, of_system: fn(&System) -> &Dict| {
             let mut merged = Merged::default();
             merged.overlay(settings, &Layer::Settings);
-            merged.overlay(of_distro, &Layer::Distro(distro.name.clone()));
+            merged.overlay(of_distro, &root_layer);
             for profile in profiles.iter().rev() {
                 merged.overlay(of_profile(profile), &Layer::Profile(profile.name.clone()));
             }
@@ -252,10 +339,10 @@ fn resolve(inventory: &Inventory, profile: &str, system: Option<&Arc<System>>) -
             merged
         };
     let none = Dict::new();
-    Ok(Resolved {
+    Resolved {
         autoinstall: nearest
             .of(|system| &system.autoinstall, |profile| &profile.autoinstall)
-            .filter(|found| !found.value.is_empty()),
+            .filter(|found| !found.value.is_empty() && image.is_none()),
         autoinstall_meta: merged(
             &defaults.autoinstall_meta,
             &distro.autoinstall_meta,
@@ -298,7 +385,7 @@ fn resolve(inventory: &Inventory, profile: &str, system: Option<&Arc<System>>) -
             .of(|system| &system.boot_loaders, |profile| &profile.boot_loaders)
             .or_else(|| {
                 let given = &distro.boot_loaders;
-                rooted(given.clone(), Layer::Distro(distro.name.clone()), given.is_empty())
+                rooted(given.clone(), root_layer.clone(), given.is_empty())
             })
             .filter(|found| !found.value.is_empty()),
         enable_menu: profiles
@@ -309,7 +396,8 @@ fn resolve(inventory: &Inventory, profile: &str, system: Option<&Arc<System>>) -
         system: system.cloned(),
         profiles,
         distro,
-    })
+        image,
+    }
 }
 
 impl Merged {

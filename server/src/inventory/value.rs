@@ -1,8 +1,8 @@
 //! How one field shows itself and reads what was typed. Pure. Never accepts what could end a line of a script or leave a folder.
 
 use crate::model::{
-    Arch, BondingOpts, BridgeOpts, Dict, Hostname, Inherit, InterfaceType, Mac, Mtu, Name, Octets, StaticRoute, quoted,
-    words,
+    Arch, BondingOpts, BridgeOpts, Dict, Hostname, ImageType, Inherit, InterfaceType, Mac, Mtu, Name, Octets,
+    StaticRoute, quoted, words,
 };
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -197,7 +197,7 @@ macro_rules! parsed_item {
         }
     )*};
 }
-parsed_item!(Name Hostname Arch Octets InterfaceType Mtu StaticRoute BondingOpts BridgeOpts);
+parsed_item!(Name Hostname Arch ImageType Octets InterfaceType Mtu StaticRoute BondingOpts BridgeOpts);
 
 impl Item for Mac {
     fn text(&self) -> String {
@@ -284,6 +284,17 @@ impl Value for Arch {
     }
 }
 
+impl Value for ImageType {
+    fn show(&self) -> Shown {
+        Shown::Text(self.to_string())
+    }
+
+    fn read(&mut self, text: &str, _: bool) -> Result<(), String> {
+        *self = Item::parse(text)?;
+        Ok(())
+    }
+}
+
 impl Value for Name {
     fn show(&self) -> Shown {
         Shown::Text(self.to_string())
@@ -321,6 +332,18 @@ pub(super) fn climbless(text: &str) -> Result<(), String> {
 
 fn climbs(text: &str) -> bool {
     text.split('/').any(|part| part == "..")
+}
+
+/// Where the file of an image lies. Cobbler's form of a host before the path is not taken: the server itself must read the file.
+pub(super) fn image_file(text: &str) -> Result<(), String> {
+    climbless(text)?;
+    if text.is_empty() || text.starts_with('/') && !text.ends_with('/') {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` is no file of this server; write its path from /, and mount what lies on another host",
+        cut(text)
+    ))
 }
 
 /// A kernel's path.

@@ -7,6 +7,7 @@ mod arm;
 mod beside;
 mod defaults;
 mod dict;
+mod image;
 mod inherit;
 mod lease;
 mod link;
@@ -30,6 +31,7 @@ pub use beside::{Menu, Repo};
 pub use defaults::Defaults;
 pub use dict::{BadDict, Dict, DictValue};
 pub(crate) use dict::{quoted, words};
+pub use image::{BadImageType, Image, ImageType};
 pub use inherit::Inherit;
 pub use lease::{Lease, LeaseState};
 pub use link::{

@@ -26,11 +26,20 @@ pub enum Kind {
     Repo,
     /// A group of profiles in the boot menu.
     Menu,
+    /// One file that machines are booted from as it is.
+    Image,
 }
 
 impl Kind {
     /// Every kind, in the order that lists and documents show them.
-    pub const ALL: [Self; 5] = [Self::Distro, Self::Profile, Self::System, Self::Repo, Self::Menu];
+    pub const ALL: [Self; 6] = [
+        Self::Distro,
+        Self::Profile,
+        Self::System,
+        Self::Repo,
+        Self::Menu,
+        Self::Image,
+    ];
 
     /// The kind of that word.
     #[must_use]
@@ -38,7 +47,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// `distro`, `profile`, `system`, `repo` or `menu`.
+    /// `distro`, `profile`, `system`, `repo`, `menu` or `image`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,6 +56,7 @@ impl Kind {
             Self::System => "system",
             Self::Repo => "repo",
             Self::Menu => "menu",
+            Self::Image => "image",
         }
     }
 }
@@ -271,8 +281,12 @@ impl Interface {
 pub struct System {
     /// Unique among systems.
     pub name: Name,
-    /// The profile that installs it.
-    pub profile: Name,
+    /// The profile that installs it; a system stands on a profile or on an image, never on both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Name>,
+    /// The image that it boots instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Name>,
     /// Host name; unique over all systems.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Hostname>,
@@ -324,6 +338,25 @@ pub struct System {
 }
 
 impl System {
+    /// What it stands on: the kind and the name of its profile or image. None of a record that was never judged.
+    #[must_use]
+    pub fn base(&self) -> Option<(Kind, &Name)> {
+        let image = || self.image.as_ref().map(|name| (Kind::Image, name));
+        self.profile.as_ref().map(|name| (Kind::Profile, name)).or_else(image)
+    }
+
+    /// The name of its profile; empty where it stands on an image.
+    #[must_use]
+    pub fn profile_name(&self) -> &str {
+        self.profile.as_ref().map_or("", Name::as_str)
+    }
+
+    /// The name of its image; empty where it stands on a profile.
+    #[must_use]
+    pub fn image_name(&self) -> &str {
+        self.image.as_ref().map_or("", Name::as_str)
+    }
+
     /// Every hardware address of the machine.
     pub fn macs(&self) -> impl Iterator<Item = Mac> {
         self.interfaces.values().filter_map(|interface| interface.mac_address)

@@ -14,6 +14,12 @@ use std::net::Ipv4Addr;
 /// What is certain, with the remedy.
 pub fn installable(world: &World, name: &Name, local: Ipv4Addr) -> Result<Vec<String>, String> {
     let resolved = resolve_system(&world.inventory, name.as_str()).map_err(|broken| broken.to_string())?;
+    if let Some(image) = &resolved.image {
+        return Err(format!(
+            "it stands on image `{}`, which no machine boots over the network yet",
+            image.name
+        ));
+    }
     let distro = resolved.distro.clone();
     let Some(media) = world.assets.media.get(&distro.name) else {
         return Err(format!(

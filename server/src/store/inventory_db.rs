@@ -7,7 +7,7 @@ use super::database::{self, Schema, sum};
 use super::folder::identity;
 use super::{Folder, StoreError, clock, seen};
 use crate::inventory::{Claim, Dates, Inventory, Refused, Row, RowChange, claims};
-use crate::model::{Arm, Distro, Kind, Menu, Name, Profile, Repo, System, Timestamp};
+use crate::model::{Arm, Distro, Image, Kind, Menu, Name, Profile, Repo, System, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeSet, HashSet};
@@ -346,7 +346,7 @@ fn some(transaction: &Transaction<'_>, path: &Path, systems: &BTreeSet<Name>) ->
         Ok(())
     };
     let of_kind = "SELECT kind, name, body, sum FROM objects WHERE kind = ?1 AND body IS NOT NULL";
-    for kind in [Kind::Distro, Kind::Profile, Kind::Repo, Kind::Menu] {
+    for kind in [Kind::Distro, Kind::Profile, Kind::Repo, Kind::Menu, Kind::Image] {
         each(transaction, path, of_kind, [kind.as_str()], &mut take)?;
     }
     let named = "SELECT kind, name, body, sum FROM objects WHERE kind = ?1 AND name = ?2 AND body IS NOT NULL";
@@ -443,7 +443,8 @@ fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Wor
         "profile" => Row::Profile(Arc::new(json::<Profile>(body)?)),
         "system" => {
             let mut system = json::<System>(body)?;
-            system.profile = words.shared(&system.profile);
+            system.profile = system.profile.map(|name| words.shared(&name));
+            system.image = system.image.map(|name| words.shared(&name));
             system.interfaces = std::mem::take(&mut system.interfaces)
                 .into_iter()
                 .map(|(name, interface)| (words.shared(&name), interface))
@@ -452,6 +453,7 @@ fn read(kind: &str, name: &str, body: Option<&str>, stored: i64, words: &mut Wor
         }
         "repo" => Row::Repo(Arc::new(json::<Repo>(body)?)),
         "menu" => Row::Menu(Arc::new(json::<Menu>(body)?)),
+        "image" => Row::Image(Arc::new(json::<Image>(body)?)),
         ARM => Row::Arm(Arc::new(json::<Arm>(body)?)),
         _ => return Err("its kind is unknown".to_owned()),
     };
@@ -540,6 +542,7 @@ fn write(transaction: &Transaction<'_>, before: &Inventory, rows: &[RowChange], 
             RowChange::Put(Row::System(system)) => put("system", name, Some(text(&**system)?))?,
             RowChange::Put(Row::Repo(repo)) => put("repo", name, Some(text(&**repo)?))?,
             RowChange::Put(Row::Menu(menu)) => put("menu", name, Some(text(&**menu)?))?,
+            RowChange::Put(Row::Image(image)) => put("image", name, Some(text(&**image)?))?,
             RowChange::Put(Row::Arm(arm)) => put(ARM, name, Some(text(&**arm)?))?,
             RowChange::Disarm(_) => put(ARM, name, None)?,
             RowChange::Remove(kind, _) => {

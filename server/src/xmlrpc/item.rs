@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 pub(super) enum What {
     /// A kind that we have.
     Kind(Kind),
-    /// One that we do not have, of which there are none: image, mgmtclass, package, file.
+    /// One that we do not have, of which there are none: mgmtclass, package, file.
     Other,
 }
 
 impl What {
     pub(super) fn of(word: &str) -> Option<Self> {
         Some(match word {
-            "image" | "mgmtclass" | "package" | "file" => Self::Other,
+            "mgmtclass" | "package" | "file" => Self::Other,
             word => Self::Kind(Kind::of(word)?),
         })
     }
@@ -101,9 +101,16 @@ fn own(kind: Kind, field: &str, shown: &Shown) -> Value {
     let doc = field_docs(kind).iter().find(|doc| doc.name == field);
     let shape = doc.map_or(Shape::Text, |doc| doc.shape);
     // Cobbler's owners are inherited from its settings, and its dictionaries are until a profile or system has its own.
-    let inherited = field == "owners" || shape == Shape::Dict && kind != Kind::Distro || field == "boot_loaders";
+    let inherited = field == "owners"
+        || shape == Shape::Dict && !matches!(kind, Kind::Distro | Kind::Image)
+        || field == "boot_loaders" && kind != Kind::Image;
     match (field, kind, shown) {
         ("virt_cpus", Kind::Profile, Shown::Inherit) => return Value::Int(1),
+        ("virt_cpus", Kind::Image, Shown::Inherit) => return Value::Int(1),
+        ("virt_path" | "virt_bridge", Kind::Image, Shown::Inherit) => return "".into(),
+        ("virt_auto_boot", Kind::Image, Shown::Inherit) => return Value::Bool(false),
+        ("virt_disk_driver", Kind::Image, Shown::Inherit) => return "raw".into(),
+        ("network_count", _, Shown::Text(text)) => return of_form(Form::Number, text),
         ("virt_path", Kind::Profile, Shown::Inherit) => return "".into(),
         ("interface_type", _, Shown::Nothing) => return "na".into(),
         ("virt_pxe_boot", _, Shown::Inherit) => return Value::Bool(false),
@@ -151,7 +158,11 @@ fn place(inventory: &Inventory, row: &Row) -> (String, i64) {
             Parent::Profile(parent) => (parent.to_string(), depth_of(&profile.name)),
             Parent::Distro(_) => (String::new(), 1),
         },
-        Row::System(system) => (String::new(), depth_of(&system.profile).saturating_add(1)),
+        // Cobbler counts a system on an image from the settings.
+        Row::System(system) => match &system.profile {
+            Some(profile) => (String::new(), depth_of(profile).saturating_add(1)),
+            None => (String::new(), 1),
+        },
         Row::Menu(menu) => {
             let (mut depth, mut at) = (0_i64, menu.parent.as_ref());
             while let Some(above) = at.filter(|_| depth < 64) {
@@ -160,7 +171,7 @@ fn place(inventory: &Inventory, row: &Row) -> (String, i64) {
             }
             (menu.parent.as_ref().map(ToString::to_string).unwrap_or_default(), depth)
         }
-        Row::Distro(_) | Row::Repo(_) | Row::Arm(_) => (String::new(), 0),
+        Row::Distro(_) | Row::Repo(_) | Row::Image(_) | Row::Arm(_) => (String::new(), 0),
     }
 }
 
@@ -259,6 +270,11 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
                 }
             }
         }
+        Row::Image(_) => {
+            let supported = ["grub", "pxe", "ipxe"];
+            all.insert("supported_boot_loaders".to_owned(), supported.into_iter().collect());
+            all.remove("virt_pxe_boot");
+        }
         Row::Menu(_) | Row::Arm(_) => {}
     }
     all.retain(|name, _| !OURS.contains(&name.as_str()));
@@ -282,7 +298,7 @@ fn number_or_99(all: &BTreeMap<String, Value>, field: &str) -> String {
 fn is_subobject(row: &Row) -> bool {
     match row {
         Row::Profile(profile) => matches!(profile.parent, Parent::Profile(_)),
-        Row::Distro(_) | Row::System(_) | Row::Repo(_) | Row::Menu(_) | Row::Arm(_) => false,
+        Row::Distro(_) | Row::System(_) | Row::Repo(_) | Row::Menu(_) | Row::Image(_) | Row::Arm(_) => false,
     }
 }
 
@@ -330,12 +346,20 @@ pub(super) fn public(row: &Row) -> BTreeMap<String, Value> {
             });
             vec![
                 name,
-                ("profile", system.profile.as_str().into()),
+                ("profile", system.profile_name().into()),
+                ("image", system.image_name().into()),
                 ("interfaces", members(interfaces)),
             ]
         }
         // Where packages are is for who logs in: a mirror's URL may hold a password.
         Row::Repo(_) | Row::Menu(_) => vec![name],
+        Row::Image(image) => vec![
+            name,
+            ("arch", image.arch.to_string().into()),
+            ("breed", image.breed.as_str().into()),
+            ("os_version", image.os_version.as_str().into()),
+            ("image_type", image.image_type.to_string().into()),
+        ],
         Row::Arm(_) => Vec::new(),
     };
     fields

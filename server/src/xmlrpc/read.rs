@@ -11,7 +11,7 @@ use super::value::{Value, members};
 use crate::boot::preview;
 use crate::config::{Setting, settings as settings_of};
 use crate::install;
-use crate::inventory::{Resolved, Row, repo_problems, resolve_profile, resolve_system};
+use crate::inventory::{Resolved, Row, flatten, repo_problems, resolve_image, resolve_profile, resolve_system};
 use crate::model::{Kind, Mac};
 use crate::render;
 use std::collections::BTreeMap;
@@ -330,6 +330,10 @@ fn profile_or_system(asked: &Asked<'_>, first: Kind) -> Result<Option<Resolved>,
 /// What templates see of it, secrets as `(secret)`.
 fn variables(asked: &Asked<'_>, resolved: Resolved) -> Value {
     let local = asked.world.config.address.unwrap_or(asked.caller.local);
+    if resolved.image.is_some() {
+        let flat = flatten(&resolved).into_iter();
+        return members(flat.map(|(name, value)| (name, Value::Text(value))));
+    }
     let Some(answer) = preview(asked.world, resolved, local) else {
         return nothing();
     };
@@ -366,7 +370,8 @@ pub(super) fn dump_vars(asked: &Asked<'_>) -> Result<Value, Fault> {
     let resolved = match (inventory.system(wanted), inventory.profile(wanted)) {
         (Some(_), _) => resolve_system(inventory, wanted),
         (None, Some(_)) => resolve_profile(inventory, wanted),
-        (None, None) => return Err(Fault::cx("there is no such system or profile")),
+        (None, None) if inventory.image(wanted).is_some() => resolve_image(inventory, wanted),
+        (None, None) => return Err(Fault::cx("there is no such system, profile or image")),
     };
     let resolved = resolved.map_err(|broken| Fault::cx(&broken.to_string()))?;
     Ok(variables(asked, resolved))

@@ -8,8 +8,8 @@ use super::item::{What, public};
 use super::methods::{Asked, nothing};
 use super::value::{Value, members};
 use crate::boot::{KoanStart, koan_start, paths, recognise};
-use crate::inventory::{Entry, Resolved, resolve_profile, resolve_system};
-use crate::model::{Distro, Kind};
+use crate::inventory::{Entry, Resolved, resolve_image, resolve_profile, resolve_system};
+use crate::model::{Distro, Image, Kind};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -29,6 +29,7 @@ pub(super) fn rendered(asked: &Asked<'_>) -> Result<Value, Fault> {
             .ok()
             .map(|found| profile(asked, &found)),
         What::Kind(Kind::Distro) => inventory.distro(name).map(|found| of_distro(asked, found)),
+        What::Kind(Kind::Image) => resolve_image(inventory, name).ok().map(|found| image(asked, &found)),
         What::Kind(kind @ (Kind::Repo | Kind::Menu)) => inventory.row(kind, name).map(|row| public(&row)),
         What::Other => None,
     };
@@ -152,6 +153,25 @@ fn start_files(fields: &mut Fields, base: &str, resolved: Option<&Resolved>, dis
     put(fields, "install_tree", tree);
 }
 
+fn image(asked: &Asked<'_>, resolved: &Resolved) -> Fields {
+    let mut fields = Fields::new();
+    put(&mut fields, "name", resolved.distro.name.as_str());
+    launch(asked, &mut fields, resolved);
+    fields
+}
+
+/// What koan needs of an image: its path, which a hypervisor sees under the same name. `network_count` is left out, for koan ties the cards
+/// that it counts by it to a bridge called None; so are kernel and initrd, which an image does not have.
+fn image_file(fields: &mut Fields, base: &str, image: &Image, distro: &Distro) {
+    put(fields, "image", image.name.as_str());
+    put(fields, "image_type", image.image_type.to_string());
+    put(fields, "file", image.file.as_str());
+    put(fields, "breed", image.breed.as_str());
+    put(fields, "arch", image.arch.to_string());
+    put(fields, "os_version", os_version(distro));
+    put(fields, "http_server", base.trim_start_matches("http://"));
+}
+
 fn start(asked: &Asked<'_>, resolved: &Resolved) -> KoanStart {
     let caller = asked.caller;
     let mut facts = recognise(asked.world, None, caller.peer, caller.local, caller.neighbour);
@@ -171,7 +191,10 @@ fn profile(asked: &Asked<'_>, resolved: &Resolved) -> Fields {
 /// What a start of the installer needs, and the virtual machine that koan may make for it.
 fn launch(asked: &Asked<'_>, fields: &mut Fields, resolved: &Resolved) -> KoanStart {
     let distro = &resolved.distro;
-    start_files(fields, &base(asked), Some(resolved), distro);
+    match &resolved.image {
+        Some(image) => image_file(fields, &base(asked), image, distro),
+        None => start_files(fields, &base(asked), Some(resolved), distro),
+    }
     let start = start(asked, resolved);
     if let Some(url) = &start.answer {
         put(fields, "kickstart", url.as_str());
@@ -207,7 +230,8 @@ fn launch(asked: &Asked<'_>, fields: &mut Fields, resolved: &Resolved) -> KoanSt
     put(fields, "virt_file_size", sizes);
     put(fields, "virt_disk_driver", text(&virt.disk_driver, "raw"));
     put(fields, "virt_path", text(&virt.path, ""));
-    put(fields, "virt_bridge", text(&virt.bridge, "virbr0"));
+    let bridge = virt.bridge.clone().filter(|bridge| !bridge.is_empty());
+    put(fields, "virt_bridge", text(&bridge, "virbr0"));
     put(fields, "virt_auto_boot", virt.auto_boot.unwrap_or(false));
     put(fields, "virt_pxe_boot", virt.pxe_boot.unwrap_or(false));
     start
@@ -219,7 +243,8 @@ fn system(asked: &Asked<'_>, resolved: &Resolved) -> Fields {
         return fields;
     };
     put(&mut fields, "name", system.name.as_str());
-    put(&mut fields, "profile", system.profile.as_str());
+    put(&mut fields, "profile", system.profile_name());
+    put(&mut fields, "image", system.image_name());
     let start = launch(asked, &mut fields, resolved);
     put(&mut fields, "netboot_enabled", start.armed);
     let hostname = system.hostname.as_ref().map_or("", |name| name.as_str());

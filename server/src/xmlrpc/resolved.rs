@@ -19,14 +19,18 @@ fn inherits(value: &Value) -> bool {
 /// The objects above this one, nearest first.
 fn above(inventory: &Inventory, row: &Row) -> Vec<Fields> {
     let (mut profile, mut distro) = match row {
-        Row::System(system) => (inventory.profile(system.profile.as_str()).cloned(), None),
+        Row::System(system) => (inventory.profile(system.profile_name()).cloned(), None),
         Row::Profile(profile) => match &profile.parent {
             Parent::Profile(name) => (inventory.profile(name.as_str()).cloned(), None),
             Parent::Distro(name) => (None, inventory.distro(name.as_str()).cloned()),
         },
-        Row::Distro(_) | Row::Repo(_) | Row::Menu(_) | Row::Arm(_) => (None, None),
+        Row::Distro(_) | Row::Repo(_) | Row::Menu(_) | Row::Image(_) | Row::Arm(_) => (None, None),
     };
     let mut all = Vec::new();
+    if let Row::System(system) = row {
+        let image = inventory.image(system.image_name()).cloned();
+        all.extend(image.map(|image| item::whole(inventory, &Row::Image(image), false)));
+    }
     // A circle cannot be stored; 64 ends one all the same.
     while let Some(one) = profile.filter(|_| all.len() < 64) {
         (profile, distro) = match &one.parent {

@@ -73,12 +73,16 @@ pub(super) fn validate(asked: &Asked<'_>, sessions: &mut Sessions) -> Result<Out
             resolve_profile(inventory, profile.name.as_str()),
         )
     });
-    let systems = inventory.systems().take(TRIED).map(|system| {
-        (
-            format!("system {}", system.name),
-            resolve_system(inventory, system.name.as_str()),
-        )
-    });
+    let systems = inventory
+        .systems()
+        .filter(|system| system.image.is_none())
+        .take(TRIED)
+        .map(|system| {
+            (
+                format!("system {}", system.name),
+                resolve_system(inventory, system.name.as_str()),
+            )
+        });
     let (mut log, mut broken) = (String::new(), false);
     for (what, resolved) in profiles.chain(systems) {
         let judged = resolved

@@ -53,7 +53,7 @@ fn kind(asked: &Asked<'_>) -> Result<(Kind, usize), Fault> {
     match asked.what()? {
         (What::Kind(kind), at) => Ok((kind, at)),
         (What::Other, _) => Err(Fault::cx(
-            "objects of this kind are not kept here; there are distros, profiles, systems, repos and menus",
+            "objects of this kind are not kept here; there are distros, profiles, systems, repos, menus and images",
         )),
     }
 }
@@ -183,21 +183,24 @@ fn assign(asked: &Asked<'_>, draft: &mut Draft, attribute: &str, value: &Value) 
             return Ok(true);
         }
         // A system and a distro have no other parent.
-        ("parent", Kind::System | Kind::Distro | Kind::Repo) => return Ok(!value.is_true()),
+        ("parent", Kind::System | Kind::Distro | Kind::Repo | Kind::Image) => return Ok(!value.is_true()),
         _ => {}
     }
     let Some(doc) = doc(kind, attribute, false) else {
         return Ok(false);
     };
     let text = text_of(asked, doc, value)?;
-    if matches!(doc.name, "parent" | "distro") && kind == Kind::Profile || doc.name == "profile" {
+    let either: &[&str] = match kind {
+        Kind::Profile => &["parent", "distro"],
+        Kind::System => &["profile", "image"],
+        _ => &[],
+    };
+    if either.contains(&doc.name) {
         // Terraform's provider gives both, one of them empty.
         if text.is_empty() {
             return Ok(true);
         }
-        draft
-            .fields
-            .retain(|(known, _)| !matches!(known.as_str(), "parent" | "distro"));
+        draft.fields.retain(|(known, _)| !either.contains(&known.as_str()));
     }
     try_fields(kind, &[(doc.name.to_owned(), text.clone())])?;
     draft.set(doc.name, text);

@@ -414,15 +414,16 @@ pub fn koan_start(world: &World, facts: &Facts, resolved: &Resolved) -> KoanStar
     let file = signature
         .map(|signature| signature.answer_file.clone())
         .filter(|file| !file.is_empty());
-    let mut armed = false;
     let mut mac = None;
+    let arm = resolved.system.as_ref().and_then(|system| {
+        let state = deciding.state_of(system);
+        deciding
+            .arm_of(system)
+            .filter(|arm| state.is_open() && arm.is_in_force(world.now))
+    });
+    let armed = arm.is_some();
     let urls = match (&resolved.system, &profile) {
         (Some(system), Some(profile)) => {
-            let state = deciding.state_of(system);
-            let arm = deciding
-                .arm_of(system)
-                .filter(|arm| state.is_open() && arm.is_in_force(world.now));
-            armed = arm.is_some();
             mac = own_mac(&deciding, system).ok().or_else(|| system.macs().next());
             let trusted = own_mac(&deciding, system).is_ok() && binds(&deciding) || hypervisor(&deciding, resolved);
             arm.filter(|_| trusted && has_template).map(|arm| {

@@ -201,6 +201,12 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
     let world = deciding.world;
     let resolved =
         inventory::resolve_system(&world.inventory, system.name.as_str()).map_err(|broken| broken.to_string())?;
+    if let Some(image) = &resolved.image {
+        return Err(format!(
+            "it stands on image `{}`, which no machine boots over the network yet",
+            image.name
+        ));
+    }
     let distro = &resolved.distro;
     let media = world
         .assets
@@ -246,7 +252,9 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
         dialect,
         firmware: deciding.facts.firmware,
         system: system.name.clone(),
-        profile: system.profile.clone(),
+        profile: system
+            .base()
+            .map_or_else(|| system.name.clone(), |(_, name)| name.clone()),
         kernel: file_url(&distro.kernel, "-/kernel"),
         initrd: distro
             .initrd

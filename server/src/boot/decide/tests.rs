@@ -79,7 +79,8 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
     };
     inventory.put(Row::System(Arc::new(System {
         name: "web1".parse().unwrap(),
-        profile: "lab".parse().unwrap(),
+        profile: "lab".parse().ok(),
+        image: None,
         hostname: Some("web1.lab.test".parse().unwrap()),
         gateway: None,
         interfaces: [("eth0".parse().unwrap(), Box::new(interface))].into(),

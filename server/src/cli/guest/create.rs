@@ -335,7 +335,7 @@ fn options(desk: &Desk, wanted: &Wanted<'_>, known: &Known) -> Result<Options, F
             .resolved
             .as_ref()
             .and_then(|resolved| resolved.system.as_ref())
-            .map(|system| system.profile.clone()),
+            .and_then(|system| system.profile.clone()),
         None => wanted.profile.clone(),
     };
     let system = wanted

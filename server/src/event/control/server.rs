@@ -347,7 +347,7 @@ fn machine(asked: &Asked, whom: &Whom) -> Machine {
     Machine {
         system: whom.system.clone(),
         mac: whom.macs.first().copied(),
-        profile: system.map(|system| system.profile.clone()),
+        profile: system.and_then(|system| system.base()).map(|(_, name)| name.clone()),
         standing,
         min_ram_mib,
     }

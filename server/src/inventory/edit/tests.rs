@@ -301,7 +301,7 @@ fn children_follow_a_rename() {
         lab.profile("web").unwrap().parent,
         crate::model::Parent::Profile(name("ground"))
     );
-    assert_eq!(lab.system("web2").unwrap().profile, name("ground"));
+    assert_eq!(lab.system("web2").unwrap().profile, Some(name("ground")));
     assert_eq!(
         lab.system_by_hostname(&"web1".parse().unwrap()).unwrap().name,
         name("www")
@@ -633,4 +633,110 @@ fn every_field_shows_what_sets_it_again() {
         };
         assert_eq!(edit(&lab, change).unwrap(), vec![RowChange::Put(row)]);
     }
+}
+
+#[test]
+fn a_system_stands_on_a_profile_or_on_an_image() {
+    let mut lab = lab();
+    let image = [("image_type", "iso"), ("file", "/srv/rescue.iso"), ("os-version", "12")];
+    done(&mut lab, add(Kind::Image, "rescue", &image)).unwrap();
+    done(&mut lab, add(System, "box", &[("image", "rescue"), ("profile", "")])).unwrap();
+    assert_eq!(lab.system("box").unwrap().base(), Some((Kind::Image, &name("rescue"))));
+    // Who is given the other one leaves the first.
+    done(&mut lab, edited(System, "box", &[("profile", "web")])).unwrap();
+    assert_eq!(lab.system("box").unwrap().base(), Some((Profile, &name("web"))));
+    done(&mut lab, edited(System, "box", &[("image", "rescue")])).unwrap();
+    assert_eq!(lab.system("box").unwrap().profile, None);
+    for (change, words) in [
+        (
+            add(System, "b", &[("profile", "web"), ("image", "rescue")]),
+            "a system stands on a profile or on an image, not on both; give one of them",
+        ),
+        (
+            edited(System, "web1", &[("profile", "web"), ("image", "rescue")]),
+            "not on both; give one of them",
+        ),
+        (
+            add(System, "b", &[]),
+            "needs profile; give --profile, or --image with the image that it boots",
+        ),
+        (edited(System, "box", &[("image", "")]), "needs profile"),
+        (
+            add(System, "b", &[("image", "rescu")]),
+            "there is no image `rescu`; did you mean `rescue`?",
+        ),
+        (add(Kind::Image, "i", &[("image_type", "floppy")]), "use direct, iso"),
+        (
+            add(Kind::Image, "i", &[("file", "nas:/iso/x.iso")]),
+            "is no file of this server; write its path from /",
+        ),
+        (
+            add(Kind::Image, "i", &[("file", "/srv/../etc/shadow")]),
+            "climbs with ..",
+        ),
+        (add(Kind::Image, "i", &[("menu", "none")]), "there is no menu `none`"),
+        (
+            Change::Remove {
+                kind: Kind::Image,
+                name: name("rescue"),
+                recursive: false,
+            },
+            "image `rescue` has system `box`; remove them first, or give --recursive",
+        ),
+    ] {
+        let why = edit(&lab, change).unwrap_err().to_string();
+        assert!(why.contains(words), "{why}");
+    }
+    let renamed = Change::Rename {
+        kind: Kind::Image,
+        name: name("rescue"),
+        new_name: name("first-aid"),
+    };
+    done(&mut lab, renamed).unwrap();
+    assert_eq!(lab.system("box").unwrap().image, Some(name("first-aid")));
+    let resolved = crate::inventory::resolve_system(&lab, "box").unwrap();
+    assert_eq!(resolved.image.unwrap().file, "/srv/rescue.iso");
+    assert!(resolved.profiles.is_empty() && resolved.autoinstall.is_none());
+    let gone = Change::Remove {
+        kind: Kind::Image,
+        name: name("first-aid"),
+        recursive: true,
+    };
+    done(&mut lab, gone).unwrap();
+    assert!(lab.system("box").is_none() && lab.image("first-aid").is_none());
+}
+
+#[test]
+fn an_image_gives_its_systems_what_a_guest_of_it_gets() {
+    let mut lab = lab();
+    let menu = add(Kind::Menu, "tools", &[]);
+    let image = [
+        ("virt_ram", "512"),
+        ("virt_cpus", "1"),
+        ("kopts", "a=1 b=2"),
+        ("menu", "tools"),
+    ];
+    for change in [
+        menu,
+        add(Kind::Image, "memtest", &image),
+        add(
+            System,
+            "box",
+            &[("image", "memtest"), ("virt_ram", "1024"), ("kopts", "!a c")],
+        ),
+    ] {
+        done(&mut lab, change).unwrap();
+    }
+    let resolved = crate::inventory::resolve_system(&lab, "box").unwrap();
+    assert_eq!((resolved.virt.ram, resolved.virt.cpus), (Some(1024), Some(1)));
+    assert_eq!(resolved.kernel_options.to_string(), "b=2 c");
+    let removed = &resolved.kernel_options.removed[0];
+    assert_eq!(removed.set_by.to_string(), "image memtest");
+    let gone = Change::Remove {
+        kind: Kind::Menu,
+        name: name("tools"),
+        recursive: false,
+    };
+    done(&mut lab, gone).unwrap();
+    assert_eq!(lab.image("memtest").unwrap().menu, None);
 }
