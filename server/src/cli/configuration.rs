@@ -116,12 +116,12 @@ fn first_example(key: &KeyDoc, example: &str) -> String {
         "binding" => "\"token-only\"".to_owned(),
         "router_advertisements" => "\"auto\"".to_owned(),
         "probe" => "\"off\"".to_owned(),
-        "api" | "register" => "\"on\"".to_owned(),
         "session" => "\"60m\"".to_owned(),
         "port" => key.default.to_owned(),
         "menu_default" => "\"debian12\"".to_owned(),
         "root_password_hash" | "shared" => "\"\"".to_owned(),
         "ssh_authorized_keys" => "[]".to_owned(),
+        _ if key.expects.starts_with("\"on\" or ") => "\"on\"".to_owned(),
         _ => example.to_owned(),
     }
 }

@@ -92,7 +92,10 @@ pub enum RowChange {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Refused {
     /// There is no such object.
-    #[error("there is no {kind} `{name}`{}", .near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("there is no {kind} `{name}`; {}", match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("`cordwainer {kind} list` names those there are"),
+    })]
     Unknown {
         /// Its kind.
         kind: Kind,

@@ -113,7 +113,7 @@ pub struct Resolved {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Broken {
     /// No such object.
-    #[error("there is no {kind} `{name}`")]
+    #[error("there is no {kind} `{name}`; `cordwainer {kind} list` names those there are")]
     Unknown {
         /// Its kind.
         kind: Kind,

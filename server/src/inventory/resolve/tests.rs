@@ -140,7 +140,7 @@ fn a_chain_with_a_hole_or_a_circle_is_broken() {
     lab.remove(Kind::Distro, "d");
     assert_eq!(
         resolve_system(&lab, "s").unwrap_err().to_string(),
-        "there is no distro `d`"
+        "there is no distro `d`; `cordwainer distro list` names those there are"
     );
     let mut profile = lab.profile("p").unwrap().clone();
     Arc::make_mut(&mut profile).parent = Parent::Profile(name("q"));
