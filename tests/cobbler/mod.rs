@@ -5,6 +5,7 @@ mod differs;
 mod koan;
 mod migrate;
 mod moved;
+mod pages;
 mod power;
 mod real;
 mod refused;

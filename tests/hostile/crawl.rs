@@ -3,7 +3,7 @@
 //! The lists below are made by matches without a wildcard: a new route, question or dialect does not compile until it is crawled too.
 
 use super::Site;
-use cordwainer::boot::{Ask, CobblerAsk, Dialect, paths};
+use cordwainer::boot::{Ask, CobblerAsk, CobblerPage, Dialect, paths};
 use cordwainer::http::Route;
 use cordwainer::http::route::route;
 use cordwainer::model::{Mac, Name};
@@ -156,10 +156,39 @@ fn cobbler_paths(ask: &CobblerAsk, objects: &Objects) -> Vec<String> {
             of("yum", "profile", &objects.profiles, ""),
         ]
         .concat(),
+        CobblerAsk::Page(page) => page_paths(page, objects),
         CobblerAsk::DebianTree { .. } => objects
             .distros
             .iter()
             .map(|distro| format!("{}/current/images/MANIFEST", paths::debian_tree(distro, "x", "amd64")))
+            .collect(),
+    }
+}
+
+/// The paths of what is the same for anyone.
+fn page_paths(page: &CobblerPage, objects: &Objects) -> Vec<String> {
+    match page {
+        CobblerPage::Index => vec!["cblr/svc/op/index".to_owned(), "cblr/svc".to_owned()],
+        CobblerPage::Settings => vec!["cblr/svc/op/settings".to_owned()],
+        CobblerPage::Events => ["", "/user/admin"]
+            .map(|user| format!("cblr/svc/op/events{user}"))
+            .to_vec(),
+        CobblerPage::Debug => vec!["cblr/svc/op/debug".to_owned()],
+        CobblerPage::Puppet { .. } => objects
+            .systems
+            .iter()
+            .map(|name| format!("cblr/svc/op/puppet/hostname/{name}"))
+            .collect(),
+        CobblerPage::RepoMirror { .. } => ["epel", "x"]
+            .map(|repo| format!("cobbler/repo_mirror/{repo}/repodata/repomd.xml"))
+            .to_vec(),
+        CobblerPage::Public { .. } => ["", "/", "/../inventory.db", "/%2e%2e/server.key"]
+            .map(|path| format!("cobbler/pub{path}"))
+            .to_vec(),
+        CobblerPage::DistroRepo { .. } => objects
+            .distros
+            .iter()
+            .map(|distro| format!("cobbler/distro_mirror/config/{distro}-0.repo"))
             .collect(),
     }
 }
@@ -174,8 +203,7 @@ const UNKNOWN: &[&str] = &[
     "pxelinux.cfg/C0A800",
     "etc/passwd",
     "proc/self/environ",
-    "cblr/svc/op/settings",
-    "cblr/svc/op/events",
+    "cblr/svc/op/nosuch",
     "cblr/svc/op/script/system/web1",
     "cblr/svc/op/template/profile/rocky9",
     "api/v1/systems",
@@ -247,6 +275,22 @@ fn questions() -> Vec<Ask> {
             },
         ]
         .map(Ask::Cobbler),
+    );
+    asks.extend(
+        [
+            CobblerPage::Index,
+            CobblerPage::Settings,
+            CobblerPage::Events,
+            CobblerPage::Debug,
+            CobblerPage::Puppet { hostname: None },
+            CobblerPage::RepoMirror {
+                repo: name(),
+                path: name(),
+            },
+            CobblerPage::Public { path: name() },
+            CobblerPage::DistroRepo { file: name() },
+        ]
+        .map(|page| Ask::Cobbler(CobblerAsk::Page(page))),
     );
     asks
 }

@@ -2,7 +2,7 @@
 
 mod boot_media;
 mod families;
-mod family_trees;
+pub mod family_trees;
 mod genuine;
 mod kill;
 pub mod netboot;

@@ -84,6 +84,15 @@ pub enum Answer {
     Accepted,
     /// This text, as Cobbler gives it.
     Text(String),
+    /// It is at this URL.
+    Elsewhere(String),
+    /// A file or folder listing for anyone, by HTTP only. Whether it is there, only the shell can tell.
+    Public {
+        /// The folder.
+        root: PathBuf,
+        /// Path below it, normalised.
+        path: String,
+    },
 }
 
 /// The boot part of a DHCP reply.

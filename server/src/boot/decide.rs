@@ -4,6 +4,7 @@
 
 mod bootfile;
 mod cobbler;
+mod cobbler_pages;
 mod files;
 mod script;
 

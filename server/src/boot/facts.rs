@@ -161,12 +161,49 @@ pub enum CobblerAsk {
         /// Its name.
         name: String,
     },
+    /// What is the same for anyone.
+    Page(CobblerPage),
     /// What virt-install looks for in a Debian tree, which a netboot image does not have.
     DebianTree {
         /// The distro.
         distro: Name,
         /// The path below `current/images/`.
         path: String,
+    },
+}
+
+/// What Cobbler's service and its web folder give to anyone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CobblerPage {
+    /// `op/index`, and no operation.
+    Index,
+    /// `op/settings`.
+    Settings,
+    /// `op/events`.
+    Events,
+    /// `op/debug`.
+    Debug,
+    /// `op/puppet`: the classes of a machine.
+    Puppet {
+        /// Its name in DNS.
+        hostname: Option<String>,
+    },
+    /// Something of a mirrored repository.
+    RepoMirror {
+        /// Its name.
+        repo: String,
+        /// The path below it, normalised.
+        path: String,
+    },
+    /// A file of the folder that the admin made for anyone.
+    Public {
+        /// The path below it, normalised.
+        path: String,
+    },
+    /// A repository file of a distro's own tree.
+    DistroRepo {
+        /// `DISTRO-0.repo`.
+        file: String,
     },
 }
 

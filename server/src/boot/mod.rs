@@ -15,7 +15,7 @@ pub use answer::{
     Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, MenuGroup, Script, When,
 };
 pub use decide::{KoanStart, decide, koan_start, still_stands};
-pub use facts::{Ask, CobblerAsk, Facts, FoundBy, Ipxe, Request, recognise};
+pub use facts::{Ask, CobblerAsk, CobblerPage, Facts, FoundBy, Ipxe, Request, recognise};
 pub use installer_network::LANGUAGES;
 pub use preview::{missing_file, preview, previews};
 pub use trace::{Rule, Trace};

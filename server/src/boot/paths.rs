@@ -2,7 +2,7 @@
 //!
 //! It never touches a file: a path is only turned into an [`Ask`].
 
-use super::{Ask, CobblerAsk, Dialect};
+use super::{Ask, CobblerAsk, CobblerPage, Dialect};
 pub use crate::model::{looks_like_token, redact_text};
 
 use crate::model::{Mac, Name};
@@ -69,7 +69,7 @@ pub fn report(token: &crate::install::Token) -> String {
 }
 
 /// Percent-encodes what a URL path cannot carry as it is (RFC 3986 section 3.3).
-fn encode(path: &str) -> String {
+pub(super) fn encode(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/+:@!$&'()*,;=".contains(&byte) {
@@ -110,6 +110,7 @@ pub fn parse(path: &str) -> Parsed {
 #[must_use]
 pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
     let nobody = |ask| Parsed { mac: None, ask };
+    let page = |page| nobody(Ask::Cobbler(CobblerAsk::Page(page)));
     let Some(clean) = normal(path) else {
         return nobody(Ask::Unknown(shown(path)));
     };
@@ -134,6 +135,17 @@ pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
             }),
             Err(_) => nobody(Ask::Unknown(clean)),
         },
+        ["cblr", "svc"] | ["cblr", "svc", "op"] => page(CobblerPage::Index),
+        ["cblr" | "cobbler", "pub", rest @ ..] => page(CobblerPage::Public { path: rest.join("/") }),
+        ["cblr" | "cobbler", "repo_mirror", repo, rest @ ..] => page(CobblerPage::RepoMirror {
+            repo: (*repo).to_owned(),
+            path: rest.join("/"),
+        }),
+        ["cblr" | "cobbler", "distro_mirror", "config", file] if file.ends_with(".repo") => {
+            page(CobblerPage::DistroRepo {
+                file: (*file).to_owned(),
+            })
+        }
         ["cblr", "svc", "op", op, rest @ ..] => {
             cobbler(op, rest).unwrap_or_else(|| nobody(Ask::Unknown(clean.clone())))
         }
@@ -280,7 +292,14 @@ fn cobbler(op: &str, rest: &[&str]) -> Option<Parsed> {
             system: get("system"),
             token: get("token"),
         },
-        "list" => CobblerAsk::List(get("what")?),
+        "list" => CobblerAsk::List(get("what").unwrap_or_else(|| "systems".to_owned())),
+        "index" => CobblerAsk::Page(CobblerPage::Index),
+        "settings" => CobblerAsk::Page(CobblerPage::Settings),
+        "events" => CobblerAsk::Page(CobblerPage::Events),
+        "debug" => CobblerAsk::Page(CobblerPage::Debug),
+        "puppet" => CobblerAsk::Page(CobblerPage::Puppet {
+            hostname: get("hostname"),
+        }),
         "yum" => {
             let (system, name) = target()?;
             CobblerAsk::Yum { system, name }

@@ -319,6 +319,8 @@ fn sent(scene: &Scene, decision: &Decision) -> String {
             )
         }
         Answer::Accepted => "the report is taken".to_owned(),
+        Answer::Elsewhere(url) => format!("the way to {url}"),
+        Answer::Public { path, .. } => format!("{path} of the public folder"),
         Answer::Text(text) => format!("the text {}", text.escape_debug()),
     }
 }

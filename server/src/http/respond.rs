@@ -401,6 +401,21 @@ fn render_answer(
         }
         Answer::AnswerFile(answer) => answer_file(world, who, answer),
         Answer::Text(text) => Reply::text(who, 200, text.clone()).fresh(),
+        Answer::Elsewhere(url) => {
+            let mut reply = Reply::text(who, 302, "it is elsewhere\n").fresh();
+            reply.headers.push(("Location", url.clone()));
+            reply
+        }
+        Answer::Public { root, path } => {
+            let source = Source::Tree {
+                root: root.clone(),
+                iso: None,
+                overlay: None,
+                path: path.clone(),
+            };
+            let label = if path.is_empty() { "pub" } else { path };
+            file(request, who, source, Role::Tree, label.to_owned(), slash)
+        }
         Answer::Accepted => {
             let mut reply = Reply::text(who, 200, "ok\n").fresh();
             if let Ask::Report { stage, detail, .. } = &question.ask {

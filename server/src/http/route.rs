@@ -76,16 +76,27 @@ impl Route {
     /// are thousands.
     #[must_use]
     pub const fn judges_address(&self) -> bool {
-        matches!(
+        let is_for_anyone = matches!(
             self,
             Self::Boot {
                 parsed: Parsed {
-                    ask: Ask::AnswerFile { .. } | Ask::Script(_) | Ask::ScriptAt(..) | Ask::Cobbler(_),
+                    ask: Ask::Cobbler(CobblerAsk::Page(_)),
                     ..
                 },
                 ..
             }
-        )
+        );
+        !is_for_anyone
+            && matches!(
+                self,
+                Self::Boot {
+                    parsed: Parsed {
+                        ask: Ask::AnswerFile { .. } | Ask::Script(_) | Ask::ScriptAt(..) | Ask::Cobbler(_),
+                        ..
+                    },
+                    ..
+                }
+            )
     }
 
     /// The token that is shown, if one is.

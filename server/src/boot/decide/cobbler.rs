@@ -3,7 +3,7 @@
 //! The rules are the same as for our own URLs: an answer file of a system goes to the machine itself while it is armed, one of a profile
 //! to anyone only where the profile says so, and what changes something comes from the machine's own address or with its token.
 
-use super::{Deciding, files, script};
+use super::{Deciding, cobbler_pages, files, script};
 use crate::boot::preview::{preview, template_of};
 use crate::boot::{Answer, AnswerFile, CobblerAsk, Dialect, Effect, Facts, FoundBy, When, World, paths};
 use crate::install::{Act, Arm, Input, Stage, Token, TokenKind};
@@ -36,6 +36,7 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, ask: &CobblerAsk) -> Answer {
         CobblerAsk::Trigger { mode, system, token } => trigger(deciding, mode, system.as_deref(), token.as_deref()),
         CobblerAsk::List(what) => list(deciding, what),
         CobblerAsk::Yum { system, name } => yum(deciding, *system, name),
+        CobblerAsk::Page(page) => cobbler_pages::choose(deciding, page),
         CobblerAsk::DebianTree { distro, path } => debian_tree(deciding, distro, path),
     }
 }
@@ -166,13 +167,17 @@ fn rendered(
         answer.template = template;
         name.clone_into(&mut answer.file);
     }
+    let base = &answer.base_url;
     if let Some((arm, mac, peer)) = of {
-        let base = &answer.base_url;
         let install = paths::answers(&Token::derive(&world.key, &arm.id, TokenKind::Install));
         let report = paths::report(&Token::derive(&world.key, &arm.id, TokenKind::Report));
         (answer.answer_url, answer.report_url) = (format!("{base}/{install}"), format!("{base}/{report}"));
         answer.arm = Some(arm.id.clone());
         (answer.mac, answer.address) = (Some(mac), Some(peer));
+    } else if let Some(profile) = answer.resolved.profiles.first() {
+        // Its other files are where this one is. Of whoever asks nothing is known, so nothing is reported.
+        let answers = paths::cobbler_answer(None, &profile.name);
+        (answer.answer_url, answer.report_url) = (format!("{base}/{answers}"), format!("{base}/r/none"));
     }
     Some(answer)
 }

@@ -239,7 +239,12 @@ fn realise(decision: &Decision) -> Result<(Content, u64), Unopened> {
         },
         Answer::Silence => return Err(Unopened::Silence(decision.trace.to_string())),
         Answer::NotFound => return Err(Unopened::NotFound(decision.trace.to_string())),
-        Answer::BootFile(_) | Answer::AnswerFile(_) | Answer::Accepted | Answer::Text(_) => {
+        Answer::BootFile(_)
+        | Answer::AnswerFile(_)
+        | Answer::Accepted
+        | Answer::Text(_)
+        | Answer::Elsewhere(_)
+        | Answer::Public { .. } => {
             return Err(Unopened::NotFound("not served by TFTP".to_owned()));
         }
     };
