@@ -2,7 +2,7 @@
 
 use super::canary;
 use cordwainer::boot::paths::{LONGEST, base_url, loader, normal, parse, redact_text, script, shown, tree};
-use cordwainer::boot::{Ask, CobblerAsk, Dialect};
+use cordwainer::boot::{Ask, CobblerAsk, CobblerPage, Dialect};
 use cordwainer::http::route::{percent_decode, percent_encode, redact};
 use cordwainer::model::Mac;
 
@@ -51,7 +51,16 @@ pub fn run(bytes: &[u8]) {
                         .all(|part| !part.contains('/') && !part.is_empty())
                 );
             }
-            CobblerAsk::DebianTree { path, .. } => below(path),
+            CobblerAsk::DebianTree { path, .. }
+            | CobblerAsk::Page(CobblerPage::Public { path } | CobblerPage::RepoMirror { path, .. }) => below(path),
+            CobblerAsk::Page(CobblerPage::DistroRepo { file }) => below(file),
+            CobblerAsk::Page(
+                CobblerPage::Index
+                | CobblerPage::Settings
+                | CobblerPage::Events
+                | CobblerPage::Debug
+                | CobblerPage::Puppet { .. },
+            ) => {}
             CobblerAsk::Autodetect
             | CobblerAsk::Ipxe { .. }
             | CobblerAsk::Nopxe { .. }
