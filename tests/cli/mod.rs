@@ -77,9 +77,24 @@ impl Session {
 
     /// Runs a command with an environment and standard input.
     pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Ran {
-        let mut child = self
-            .command(arguments)
-            .envs(environment.iter().copied())
+        let mut command = self.command(arguments);
+        Self::to_its_end(command.envs(environment.iter().copied()), arguments, input)
+    }
+
+    /// Runs a command that is killed once it has taken so many seconds of a processor: however busy the machine is, that is its own doing.
+    pub fn run_within(&self, seconds: u32, arguments: &[&str]) -> Ran {
+        let ours = self.command(arguments);
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--cpu={seconds}"))
+            .arg(ours.get_program())
+            .args(ours.get_args())
+            .current_dir("/");
+        Self::to_its_end(&mut command, arguments, "")
+    }
+
+    fn to_its_end(command: &mut Command, arguments: &[&str], input: &str) -> Ran {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -225,10 +225,8 @@ fn a_template_of_cobblers_is_converted_and_what_it_could_not_is_named() {
 fn odd_input_to_convert_is_refused_or_converted_whole_and_never_waited_for() {
     let session = ready();
     let refused = |path: &str, why: &str| {
-        let began = std::time::Instant::now();
-        let ran = session.run(&["template", "convert", path]).ended(1);
+        let ran = session.run_within(5, &["template", "convert", path]).ended(1);
         assert!(ran.out.is_empty() && ran.err.contains(why), "{path}: {}", ran.err);
-        assert!(began.elapsed().as_secs() < 5, "{path}");
     };
     let at = |name: &str| session.path(name).to_str().unwrap().to_owned();
     refused(&at("nowhere.ks"), "No such file");
@@ -269,10 +267,8 @@ fn odd_input_to_convert_is_refused_or_converted_whole_and_never_waited_for() {
         ("empty", String::new()),
     ] {
         let source = session.write(name, &text);
-        let began = std::time::Instant::now();
-        let ran = session.run(&["template", "convert", &source]);
+        let ran = session.run_within(30, &["template", "convert", &source]);
         assert!(matches!(ran.code, 0 | 1), "{name}: {}", ran.err);
-        assert!(began.elapsed().as_secs() < 60, "{name} took {:?}", began.elapsed());
     }
     // Lines that end as on Windows are converted as the others.
     let text = "#set $a = 'x'\n#if $a == 'x'\nlang $locale\n#else\nlang C\n#end if\n## a note\n$SNIPPET('report')\n";
