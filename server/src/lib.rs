@@ -27,6 +27,13 @@
 //! is refused there at once. The page of numbers on
 //! `metrics_listen`, which serves people and no machine, is axum's.
 //!
+//! # Images
+//!
+//! A system stands on a profile or on an image, a single file that reports nothing. To arm one that stands on an image means: boot it once.
+//! Its script is handed out by the rules of every installer; that the machine then fetches the file spends the arming
+//! ([`install::Input::ImageFetched`]), and its state is [`model::State::Booted`], for nobody knows what is on its disk now. The file itself
+//! is for anyone, as trees are, but for `virt-clone`: the disk of a guest may hold what an installed system holds.
+//!
 //! # To see the boot
 //!
 //! Read [`boot`] in this order: `facts` (what is known of who asks), `decide` (one function for each thing that can be asked), `answer`

@@ -93,6 +93,7 @@ fn asked_by(ask: &Ask, objects: &Objects, loaders: &[String]) -> Vec<String> {
                 ["", ".treeinfo", "-/kernel", "-/initrd0", "../../session.toml"].map(|file| paths::tree(distro, file))
             })
             .collect(),
+        Ask::ImageFile(_) => tokens.iter().map(|name| format!("images2/{name}")).collect(),
         Ask::AnswerFile { .. } => tokens.iter().map(|token| format!("i/{token}/ks.cfg")).collect(),
         Ask::Report { .. } => tokens.iter().map(|token| format!("r/{token}/done")).collect(),
         Ask::Cobbler(ask) => cobbler_paths(ask, objects),
@@ -254,7 +255,10 @@ fn questions() -> Vec<Ask> {
                 file: None,
             },
             CobblerAsk::Autodetect,
-            CobblerAsk::Ipxe { system: None },
+            CobblerAsk::Ipxe {
+                system: None,
+                image: None,
+            },
             CobblerAsk::Nopxe {
                 system: name(),
                 token: None,

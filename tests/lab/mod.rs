@@ -25,6 +25,7 @@ mod deny;
 mod grub_http;
 mod guest_life;
 mod guests;
+mod images;
 mod loops;
 mod power_cut;
 mod proof;

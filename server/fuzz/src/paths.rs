@@ -1,7 +1,7 @@
 //! Paths and names that we hand out: what is made is read back, what is read never climbs, what is shown holds no token.
 
 use super::canary;
-use cordwainer::boot::paths::{LONGEST, base_url, loader, normal, parse, redact_text, script, shown, tree};
+use cordwainer::boot::paths::{LONGEST, base_url, image_file, loader, normal, parse, redact_text, script, shown, tree};
 use cordwainer::boot::{Ask, CobblerAsk, CobblerPage, Dialect};
 use cordwainer::http::route::{percent_decode, percent_encode, redact};
 use cordwainer::model::Mac;
@@ -36,6 +36,7 @@ pub fn run(bytes: &[u8]) {
             let asked = parse(&format!("pxelinux.cfg/{:08X}", address.to_bits()));
             assert_eq!(asked.ask, parsed.ask);
         }
+        Ask::ImageFile(image) => assert_eq!(parse(&image_file(image)), parsed),
         Ask::AnswerFile { token, file } => {
             below(file);
             assert!(!token.contains('/') && !file.is_empty());

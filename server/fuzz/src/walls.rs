@@ -60,7 +60,7 @@ pub fn http(bytes: &[u8]) {
         // As it came; whoever shows it takes the tokens out.
         Ask::Unknown(name) => assert!(name.len() <= 2048, "{} letters of a name", name.len()),
         // `paths` judges what these ask.
-        Ask::Cobbler(_) | Ask::Script(_) | Ask::ScriptAt(..) | Ask::BootFile => {}
+        Ask::Cobbler(_) | Ask::Script(_) | Ask::ScriptAt(..) | Ask::ImageFile(_) | Ask::BootFile => {}
     }
     let shown = redact(path);
     assert!(

@@ -53,6 +53,15 @@ pub struct Media {
     pub initrd: Vec<Result<Asset, String>>,
 }
 
+/// The file of an image, as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFile {
+    /// The file.
+    pub asset: Arc<Asset>,
+    /// It is an ISO 9660 image.
+    pub is_iso: bool,
+}
+
 /// Everything that can be served, as last looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Assets {
@@ -60,6 +69,8 @@ pub struct Assets {
     pub loaders: imbl::OrdMap<String, Arc<Asset>>,
     /// Kernels and initrds by distro.
     pub media: imbl::OrdMap<Name, Arc<Media>>,
+    /// Files of images, by image, or what is wrong with each.
+    pub images: imbl::OrdMap<Name, Arc<Result<ImageFile, String>>>,
     /// Answer-file templates by path below `kickstarts/`: `debian/preseed.cfg`, ...
     pub templates: imbl::OrdMap<String, Arc<Template>>,
     /// Snippets by path below `snippets/`: `report`, `per_system/network_config/web1`, ...

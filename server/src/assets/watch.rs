@@ -8,30 +8,31 @@
     reason = "IO: looks at the folders that hold loaders, templates and trees, and opens kernels to see that they can be read"
 )]
 
-use super::{Asset, Assets, Compiled, Media, SignatureFacts, Template, VersionedArgs};
+use super::{Asset, Assets, Compiled, ImageFile, Media, SignatureFacts, Template, VersionedArgs};
 use crate::config::Config;
 use crate::distro::library::Library;
 use crate::distro::signature::Signature;
 use crate::distro::tree;
 use crate::inventory::Inventory;
-use crate::model::{Distro, Name};
+use crate::model::{Distro, Image, Name};
 use include_dir::{Dir, DirEntry, include_dir};
 use nix::errno::Errno;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstarts");
 
 /// Where distributions put loaders, in the order that they are searched: Debian's places, then those of the Red Hat family.
-pub const LOADER_PATHS: [&str; 14] = [
+pub const LOADER_PATHS: [&str; 15] = [
     "/usr/lib/ipxe",
     "/usr/lib/PXELINUX",
     "/usr/lib/syslinux/modules/bios",
+    "/usr/lib/syslinux",
     "/usr/lib/shim",
     "/usr/lib/grub/x86_64-efi-signed",
     "/usr/lib/grub/arm64-efi-signed",
@@ -45,8 +46,18 @@ pub const LOADER_PATHS: [&str; 14] = [
     "/boot/efi/EFI/rocky",
 ];
 
-/// Endings of files that firmware or a loader loads.
-const LOADER_ENDINGS: [&str; 8] = [".kpxe", ".kkpxe", ".pxe", ".0", ".c32", ".efi", ".lkrn", ".efi.signed"];
+/// Endings of files that firmware or a loader loads; SYSLINUX's memdisk has none.
+const LOADER_ENDINGS: [&str; 9] = [
+    "memdisk",
+    ".kpxe",
+    ".kkpxe",
+    ".pxe",
+    ".0",
+    ".c32",
+    ".efi",
+    ".lkrn",
+    ".efi.signed",
+];
 
 /// Loaders that an installation tree may hold, beside its kernel or in `EFI/BOOT`.
 const TREE_LOADERS: [&str; 9] = [
@@ -195,8 +206,11 @@ impl Watcher {
         for distro in inventory.distros() {
             media.insert(distro.name.clone(), Arc::new(self.media_of(distro)));
         }
+        let images = inventory.images();
+        let images = images.map(|image| (image.name.clone(), Arc::new(self.image_file(image))));
         Assets {
             loaders: self.loaders(inventory),
+            images: images.collect(),
             media,
             templates: self.last.templates.clone(),
             snippets: self.last.snippets.clone(),
@@ -378,6 +392,42 @@ impl Watcher {
                 .map(|path| self.media_file(distro, "initrd", path))
                 .collect(),
         }
+    }
+
+    /// Opens the file of an image: a file, not empty, that the service may read, and none of the state folder's own.
+    fn image_file(&self, image: &Image) -> Result<ImageFile, String> {
+        let again = format!("cordwainer image edit --name {} --file PATH", image.name);
+        if image.file.is_empty() {
+            return Err(format!("no file is named; {again}"));
+        }
+        let shown = &image.file;
+        let told = |error: io::Error| match error.raw_os_error() {
+            Some(nix::libc::ENOENT) => format!("{shown} is missing; bring it back, or {again}"),
+            Some(nix::libc::EACCES) => {
+                format!("{shown} may not be read by the service; chmod a+r it, and a+x the folders above it")
+            }
+            _ => format!("{shown} cannot be used: {error}; {again}"),
+        };
+        let path = self.told(std::fs::canonicalize(shown)).map_err(told)?;
+        let own = std::fs::canonicalize(&self.config.state).ok();
+        if own.is_some() && path.parent() == own.as_deref() {
+            return Err(format!(
+                "{shown} lies where the server keeps its databases and its key, which it sends to nobody; {again}"
+            ));
+        }
+        // What is no file is not opened: a pipe would never come back.
+        let metadata = self.told(std::fs::metadata(&path)).map_err(told)?;
+        if !metadata.is_file() || metadata.len() == 0 {
+            return Err(format!("{shown} is no file, or an empty one; {again}"));
+        }
+        let file = self.told(std::fs::File::open(&path)).map_err(told)?;
+        // The first volume descriptor stands in sector 16, its name behind one byte (ECMA-119 section 8.1).
+        let mut id = [0_u8; 5];
+        let is_iso = file.read_exact_at(&mut id, 32_769).is_ok() && id == *b"CD001";
+        Ok(ImageFile {
+            asset: Arc::new(asset(path, &metadata)),
+            is_iso,
+        })
     }
 
     /// Opens the file, for that it is there does not mean that it can be read.

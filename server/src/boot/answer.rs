@@ -148,6 +148,8 @@ pub enum Script {
         /// One line for the console: why.
         because: String,
     },
+    /// Boot an image.
+    Image(Box<ImageBoot>),
     /// Offer profiles; the first entry, after the timeout, is the own disk.
     Menu(Menu),
 }
@@ -173,6 +175,43 @@ pub struct Launch {
     pub options: Vec<Entry>,
     /// Options that a lower layer deleted.
     pub removed: Vec<Removed>,
+}
+
+/// Everything that a loader needs to boot an image.
+#[derive(Debug, Clone)]
+pub struct ImageBoot {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// The firmware.
+    pub firmware: Option<Firmware>,
+    /// The machine.
+    pub system: Name,
+    /// The image.
+    pub image: Name,
+    /// URL of its file.
+    pub url: String,
+    /// How it is started.
+    pub start: ImageStart,
+    /// The kernel command line, each option with its layer; order counts.
+    pub options: Vec<Entry>,
+    /// Options that a lower layer deleted.
+    pub removed: Vec<Removed>,
+}
+
+/// How the file of an image is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageStart {
+    /// As a kernel.
+    Kernel,
+    /// As a drive in memory, by SYSLINUX's memdisk.
+    Memdisk {
+        /// URL of memdisk.
+        memdisk: String,
+        /// What it is told of the file.
+        words: &'static str,
+    },
+    /// As a drive whose blocks iPXE fetches as they are read.
+    Drive,
 }
 
 /// A boot menu.

@@ -6,6 +6,7 @@ mod bootfile;
 mod cobbler;
 mod cobbler_pages;
 mod files;
+mod image;
 mod script;
 
 pub use cobbler::{KoanStart, koan_start};
@@ -40,6 +41,7 @@ pub fn decide(world: &World, request: &Request) -> Decision {
         Ask::ScriptAt(dialect, _) if deciding.facts.mac.is_some() => script::choose(&mut deciding, *dialect),
         Ask::ScriptAt(_, address) => deciding.not_found("unknown address", format!("no machine has {address}")),
         Ask::Loader(name) => files::loader(&mut deciding, name),
+        Ask::ImageFile(name) => image::file(&mut deciding, name),
         Ask::TreeFile { distro, path } => files::tree_file(&mut deciding, distro, path),
         Ask::AnswerFile { token, file } => files::answer_file(&mut deciding, token, file),
         Ask::Report { token, stage, detail } => files::report(&mut deciding, token, stage, detail.as_deref()),

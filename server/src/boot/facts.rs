@@ -93,6 +93,8 @@ pub enum Ask {
         /// Path below the tree, `/`-separated, without `.` or `..`.
         path: String,
     },
+    /// The file of an image.
+    ImageFile(Name),
     /// A file of one installation, by its install token.
     AnswerFile {
         /// As it stood in the URL.
@@ -135,6 +137,8 @@ pub enum CobblerAsk {
     Ipxe {
         /// Its name; none where a MAC was given.
         system: Option<String>,
+        /// The image that is asked for instead.
+        image: Option<String>,
     },
     /// `op/nopxe`: the machine is installed and shall boot from its disk.
     Nopxe {

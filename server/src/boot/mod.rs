@@ -12,7 +12,8 @@ pub mod quirks;
 mod trace;
 
 pub use answer::{
-    Answer, AnswerFile, BootFile, Decision, Dialect, Effect, Launch, Menu, MenuEntry, MenuGroup, Script, When,
+    Answer, AnswerFile, BootFile, Decision, Dialect, Effect, ImageBoot, ImageStart, Launch, Menu, MenuEntry, MenuGroup,
+    Script, When,
 };
 pub use decide::{KoanStart, decide, koan_start, still_stands};
 pub use facts::{Ask, CobblerAsk, CobblerPage, Facts, FoundBy, Ipxe, Request, recognise};

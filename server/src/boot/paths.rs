@@ -56,6 +56,12 @@ pub fn tree(distro: &Name, path: &str) -> String {
     }
 }
 
+/// Path of the file of an image: Cobbler's, by HTTP and by TFTP.
+#[must_use]
+pub fn image_file(image: &Name) -> String {
+    format!("images2/{image}")
+}
+
 /// Path of the folder of one installation's files.
 #[must_use]
 pub fn answers(token: &crate::install::Token) -> String {
@@ -162,6 +168,10 @@ pub fn parse_with(path: &str, detail: Option<String>) -> Parsed {
                 distro,
                 path: format!("{IMAGE}{file}"),
             }),
+            Err(_) => nobody(Ask::Unknown(clean)),
+        },
+        ["images2", image] => match image.parse() {
+            Ok(image) => nobody(Ask::ImageFile(image)),
             Err(_) => nobody(Ask::Unknown(clean)),
         },
         ["cobbler", "debian", distro, "dists", _, "main", _, rest @ ..] => match distro.parse() {
@@ -281,7 +291,10 @@ fn cobbler(op: &str, rest: &[&str]) -> Option<Parsed> {
                     ask: Ask::Script(Dialect::Ipxe),
                 });
             }
-            None => CobblerAsk::Ipxe { system: get("system") },
+            None => CobblerAsk::Ipxe {
+                system: get("system"),
+                image: get("image"),
+            },
         },
         "nopxe" => CobblerAsk::Nopxe {
             system: get("system")?,
@@ -397,6 +410,7 @@ mod tests {
         }
         assert_eq!(parse(&loader("snponly.efi")).ask, Ask::Loader("snponly.efi".into()));
         let distro: Name = "debian12".parse().unwrap();
+        assert_eq!(parse(&image_file(&distro)).ask, Ask::ImageFile(distro.clone()));
         assert_eq!(
             parse(&tree(&distro, "images/linux")).ask,
             Ask::TreeFile {

@@ -87,6 +87,8 @@ pub(super) struct Armed {
     pub(super) applied: Applied,
     /// The profile that is installed.
     pub(super) profile: String,
+    /// The image that is booted instead.
+    pub(super) image: String,
     /// The machine's addresses.
     pub(super) macs: Vec<String>,
     /// What would likely go wrong.
@@ -99,7 +101,7 @@ pub(super) struct Armed {
 impl Armed {
     /// For programs.
     pub(super) fn json(&self) -> serde_json::Value {
-        json!({"system": self.arm.system, "profile": self.profile, "until": self.arm.until.to_string(), "by": self.arm.by, "warnings": self.warnings})
+        json!({"system": self.arm.system, "profile": self.profile, "image": self.image, "until": self.arm.until.to_string(), "by": self.arm.by, "warnings": self.warnings})
     }
 }
 
@@ -143,6 +145,7 @@ pub(super) fn make(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wi
     let profile = system
         .map(|system| system.profile_name().to_owned())
         .unwrap_or_default();
+    let image = system.map(|system| system.image_name().to_owned()).unwrap_or_default();
     let macs: Vec<String> = system
         .map(|system| system.macs().map(|mac| mac.to_string()).collect())
         .unwrap_or_default();
@@ -150,6 +153,7 @@ pub(super) fn make(desk: &Desk, mut changes: Vec<Change>, name: &Name, wish: &Wi
         arm,
         applied,
         profile,
+        image,
         macs,
         warnings,
         before: state,
@@ -163,6 +167,7 @@ fn armed_with(desk: &Desk, changes: Vec<Change>, name: &Name, wish: &Wish) -> Re
         arm,
         applied,
         profile,
+        image,
         macs,
         warnings,
         before: state,
@@ -179,10 +184,14 @@ fn armed_with(desk: &Desk, changes: Vec<Change>, name: &Name, wish: &Wish) -> Re
         arm.until,
         applied.served.as_str()
     ));
-    text.push_str(&format!(
-        "at risk   its disk is WIPED on its next network boot ({}), and profile {profile} is installed\n",
-        macs.join(", ")
-    ));
+    let macs = macs.join(", ");
+    text.push_str(&if image.is_empty() {
+        format!("at risk   its disk is WIPED on its next network boot ({macs}), and profile {profile} is installed\n")
+    } else {
+        format!(
+            "at risk   its next network boot ({macs}) starts image {image}, once; its disk is in the hands of what the image holds\n"
+        )
+    });
     text.push_str(&format!("stop it   cordwainer system disarm {name}\n"));
     text.push_str(&format!("watch it  cordwainer boot trace {name} --follow\n"));
     desk.printer.data(&text)?;

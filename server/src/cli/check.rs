@@ -9,7 +9,7 @@ use crate::boot::World;
 use crate::config::{Config, DhcpListen, DhcpMode};
 use crate::dhcp::{Link, links, probe};
 use crate::inventory::{is_anonymous, repo_problems, resolve_profile, resolve_system};
-use crate::model::Binding;
+use crate::model::{Binding, ImageType};
 use crate::{render, store};
 use serde_json::json;
 use std::fs;
@@ -118,6 +118,7 @@ fn served(world: &World, found: &mut Findings) {
             .collect(),
     );
     found.check(distros(world));
+    found.check(images(world));
     found.check(chains(world));
     found.check(templates(world));
     found.check(repo_problems(&world.inventory));
@@ -376,6 +377,22 @@ fn loaders(world: &World) -> Vec<String> {
     if wants("grub") && !has(&["bootnetx64.efi", "grubnetx64.efi", "grubx64.efi"]) {
         problems.push(
             "loader grubnetx64.efi (--boot-loaders grub) is missing: apt install grub-efi-amd64-signed shim-signed"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+fn images(world: &World) -> Vec<String> {
+    let files = world.assets.images.iter();
+    let mut problems: Vec<String> = files
+        .filter_map(|(image, file)| Some(format!("image {image} cannot be booted: {}", (**file).as_ref().err()?)))
+        .collect();
+    let wants = |image: &&std::sync::Arc<crate::model::Image>| image.image_type == ImageType::Memdisk;
+    if world.inventory.images().any(|image| wants(&image)) && !world.assets.loaders.contains_key("memdisk") {
+        problems.push(
+            "memdisk is missing, so images of that type boot by iPXE only, block by block: install the package syslinux-common \
+             (syslinux on Red Hat)"
                 .to_owned(),
         );
     }

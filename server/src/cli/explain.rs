@@ -303,6 +303,7 @@ fn sent(scene: &Scene, decision: &Decision) -> String {
         Answer::BootFile(BootFile::None) => format!("{}  without a boot file", offer(scene)),
         Answer::Script(script) => match &**script {
             Script::Launch(launch) => format!("a boot script that starts the installer of profile {}", launch.profile),
+            Script::Image(boot) => format!("a boot script that boots image {}, once", boot.image),
             Script::Local { because, .. } => format!("a boot script that boots its own disk: {because}"),
             Script::Menu(menu) => format!(
                 "a menu of {} profiles; its own disk after {} s",
@@ -392,6 +393,7 @@ fn effect(effect: &Effect) -> Option<String> {
         Effect::Install { act, .. } => Some(match &act.input {
             Input::Launch { .. } => "the installer was handed out to this machine".to_owned(),
             Input::BootedAgain => "it booted again in mid-installation: held from then on".to_owned(),
+            Input::ImageFetched => "it fetched its image, which spends the arming".to_owned(),
             Input::AnswersFetched => "it fetched its answer file".to_owned(),
             Input::Reached(stage) => format!("it reached {stage}"),
             Input::Done => "it is installed".to_owned(),

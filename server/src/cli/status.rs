@@ -85,7 +85,8 @@ const fn urgency(state: State) -> u8 {
         State::Failed => 3,
         State::Armed => 4,
         State::Installed => 5,
-        State::Idle => 6,
+        State::Booted => 6,
+        State::Idle => 7,
     }
 }
 
@@ -139,7 +140,7 @@ pub(super) fn run(options: &Status, desk: &Desk) -> Result<Ended, Failure> {
         }))?;
         return Ok(Ended::Well);
     }
-    let quiet = |state: State| matches!(state, State::Idle | State::Installed);
+    let quiet = |state: State| matches!(state, State::Idle | State::Installed | State::Booted);
     let mut rows = vec![
         ["machine", "state", "step", "since", "from", "boots", ""]
             .map(ToOwned::to_owned)

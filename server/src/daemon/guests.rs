@@ -56,6 +56,7 @@ impl Guests {
         };
         let launch = match *script {
             Script::Launch(launch) => launch,
+            Script::Image(boot) => return Err(format!("{system} boots image {}, and no installer", boot.image)),
             Script::Local { because, .. } => return Err(because),
             Script::Menu(_) => return Err(format!("{system} gets a menu, and no installer")),
         };

@@ -204,7 +204,7 @@ fn tell(change: &RowChange, before: &crate::inventory::Inventory, snapshots: &Sn
     });
 }
 
-/// Tells once of every file that a distro needs and that is not there; again when it comes back and goes.
+/// Tells once of every file that a distro or an image needs and that is not there; again when it comes back and goes.
 fn tell_missing(snapshots: &Snapshots, known: &mut BTreeSet<String>, events: &Arc<dyn Events>) {
     let assets = snapshots.assets.load();
     let mut now = BTreeSet::new();
@@ -223,6 +223,16 @@ fn tell_missing(snapshots: &Snapshots, known: &mut BTreeSet<String>, events: &Ar
             }
             now.insert(key);
         }
+    }
+    for (image, file) in &assets.images {
+        let Err(problem) = &**file else { continue };
+        let what = format!("image {image}");
+        let key = format!("{what}: {problem}");
+        if !known.contains(&key) {
+            let why = problem.clone();
+            events.emit(event(snapshots, What::AssetMissing { what, why }));
+        }
+        now.insert(key);
     }
     *known = now;
 }

@@ -135,6 +135,9 @@ catalogue! {
     Installed "INSTALLED" Info
         "The installer reported done: the machine boots from disk from now on."
         "Nothing to do."
+    ImageBooted "IMAGE_BOOTED" Info
+        "The armed machine fetches the file of its image; that spends the arming, and its next boot is from disk."
+        "Nothing to do. For another boot of the image: `cordwainer system arm NAME`."
     BootedFromDisk "BOOTED_FROM_DISK" Info
         "The installed system came up and said so."
         "Nothing to do."
@@ -337,6 +340,7 @@ pub(super) fn sentence(what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "installer handed out, attempt {attempt}, token bound to {address}")
         }
         What::Installed => f.write_str("installed: boots from disk from now on"),
+        What::ImageBooted => f.write_str("image fetched: the arming is spent, and it boots from disk from now on"),
         What::BootedFromDisk => f.write_str("installed and booted from disk"),
         What::Failed { reason } => write!(f, "failed: {reason}"),
         What::Held { reason } => write!(f, "held: {reason}"),

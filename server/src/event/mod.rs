@@ -271,6 +271,8 @@ pub enum What {
     },
     /// The installation is done.
     Installed,
+    /// The armed machine fetches the file of its image.
+    ImageBooted,
     /// The installed system came up and said so.
     BootedFromDisk,
     /// The installation failed.

@@ -70,6 +70,8 @@ pub enum Role {
     Initrd,
     /// A loader.
     Loader,
+    /// The file of an image.
+    Image,
     /// Any other file of a tree. An installation fetches thousands.
     Tree,
 }
@@ -82,6 +84,7 @@ impl Role {
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Loader => "loader",
+            Self::Image => "image",
             Self::Tree => "tree",
         }
     }
@@ -298,6 +301,7 @@ fn who(world: &World, facts: &Facts, decision: Option<&Decision>, peer: Ipv4Addr
         Answer::AnswerFile(answer) => answer.resolved.system.as_ref().map(|system| system.name.clone()),
         Answer::Script(script) => match &**script {
             Script::Launch(launch) => Some(launch.system.clone()),
+            Script::Image(boot) => Some(boot.system.clone()),
             Script::Local { .. } | Script::Menu(_) => None,
         },
         _ => None,
@@ -374,6 +378,7 @@ fn render_answer(
             let role = match &question.ask {
                 Ask::TreeFile { path, .. } if path == "-/kernel" => Role::Kernel,
                 Ask::TreeFile { .. } => Role::Initrd,
+                Ask::ImageFile(_) => Role::Image,
                 _ => Role::Loader,
             };
             file(request, who, Source::Asset(asset.clone()), role, label, slash)
@@ -460,6 +465,7 @@ fn stage_word(stage: &str) -> String {
 fn gives(script: &Script) -> (&'static str, String) {
     match script {
         Script::Launch(launch) => (launch.dialect.as_str(), format!("install {}", launch.profile)),
+        Script::Image(boot) => (boot.dialect.as_str(), format!("image {}", boot.image)),
         Script::Local { dialect, because, .. } => (dialect.as_str(), format!("local boot: {because}")),
         Script::Menu(menu) => (menu.dialect.as_str(), format!("menu of {}", menu.entries.len())),
     }

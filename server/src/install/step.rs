@@ -27,6 +27,8 @@ pub enum Input {
     BootedAgain,
     /// An answer file was handed out.
     AnswersFetched,
+    /// The machine fetches the file of its image. An image reports nothing, so that is all that is ever known, and it is booted once.
+    ImageFetched,
     /// A stage was reported, or inferred from a request.
     Reached(Stage),
     /// The installer is done.
@@ -121,6 +123,11 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
         Input::BootedAgain => {
             after.state = State::Held;
             after.reason = Some(held_because(&after));
+        }
+        Input::ImageFetched => {
+            after.state = State::Booted;
+            after.stage = Some(Stage::Kernel);
+            after.reason = None;
         }
         Input::AnswersFetched => {
             after.state = State::Installing;

@@ -453,7 +453,8 @@ fn arm_system(inventory: &Inventory, arm: Arm, again: bool, state: State) -> Res
         return Ok(vec![RowChange::Put(Row::Arm(arm.into()))]);
     }
     let known = match state {
-        State::Idle => return Ok(vec![RowChange::Put(Row::Arm(arm.into()))]),
+        // What it was armed for is over, and an image is booted as often as it is armed.
+        State::Idle | State::Booted => return Ok(vec![RowChange::Put(Row::Arm(arm.into()))]),
         State::Armed => match inventory.arm(name.as_str()) {
             Some(old) => format!("it is armed until {} by {}; disarm it first, or give --again", old.until, old.by),
             None => "it is armed; disarm it first, or give --again".to_owned(),

@@ -94,6 +94,8 @@ pub enum State {
     Failed,
     /// It booted again after partitioning without done: local boot until an admin decides.
     Held,
+    /// It fetched its image, which spent the arming: local boot from then on. Nothing is known to be installed.
+    Booted,
 }
 
 impl State {
@@ -108,6 +110,7 @@ impl State {
             Self::Installed => "installed",
             Self::Failed => "failed",
             Self::Held => "held",
+            Self::Booted => "booted",
         }
     }
 

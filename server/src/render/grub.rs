@@ -4,7 +4,7 @@
 //! `\`, `'` and `"` (grub-core/loader/cmdline.c), which the kernel would take as it is: an option with one of these is left out.
 
 use super::command_line::{KernelOption, console, how_to_arm, left_out, options, split_url, url};
-use crate::boot::{Launch, Menu};
+use crate::boot::{ImageBoot, ImageStart, Launch, Menu};
 use crate::model::{Arch, Firmware};
 use std::fmt::Write as _;
 
@@ -136,6 +136,47 @@ pub(super) fn launch(launch: &Launch) -> String {
     out.push_str("  fi\n  echo 'Cordwainer: the installer did not start; the line above says why'\n  sleep 5\ndone\n");
     out.push_str("echo 'Cordwainer: tried 3 times; booting from the own disk'\n");
     out.push_str(&own_disk(launch.firmware));
+    out
+}
+
+/// Boots an image, or the own disk where it cannot be had. On UEFI a file that is no Linux kernel is started as a program of the firmware.
+pub(super) fn image(boot: &ImageBoot) -> String {
+    let said = format!("Cordwainer: {} boots image {}, once", boot.system, boot.image);
+    let mut out = format!("echo {}\n", quoted(&console(&said)));
+    let (mut words, mut missing) = (Vec::new(), Vec::new());
+    for option in options(&boot.options) {
+        match word(&option) {
+            Some(word) => words.push(word),
+            None => missing.push(option.key),
+        }
+    }
+    if let Some(line) = left_out(&missing) {
+        let _ = writeln!(out, "echo {}", quoted(&console(&line)));
+    }
+    let line = |first: Vec<String>| [first, words.clone()].concat().join(" ");
+    let from = file(&boot.url);
+    out.push_str("insmod http\n");
+    match &boot.start {
+        ImageStart::Kernel => {
+            let kernel = line(vec![from.clone()]);
+            let _ = writeln!(
+                out,
+                "if [ \"$grub_platform\" = efi ]; then\n  if linux {kernel}; then\n    boot\n  elif chainloader {from}; then\n    boot\n  \
+                 fi\nelif linux16 {kernel}; then\n  boot\nfi"
+            );
+        }
+        ImageStart::Memdisk { memdisk, words } => {
+            let first = line(vec![file(memdisk), (*words).to_owned()]);
+            let _ = writeln!(
+                out,
+                "if linux16 {first}; then\n  if initrd16 {from}; then\n    boot\n  fi\nfi"
+            );
+        }
+        // Only iPXE has such drives, and only its scripts are given one.
+        ImageStart::Drive => {}
+    }
+    out.push_str("echo 'Cordwainer: the image did not start; booting from the own disk'\nsleep 5\n");
+    out.push_str(&own_disk(boot.firmware));
     out
 }
 

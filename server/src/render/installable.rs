@@ -5,7 +5,7 @@
 use super::{answer_file, leaves_login};
 use crate::boot::{AnswerFile, World, missing_file, previews};
 use crate::inventory::resolve_system;
-use crate::model::Name;
+use crate::model::{Image, ImageType, Name};
 use std::net::Ipv4Addr;
 
 /// What would go wrong with the installation of `name`: gives back what is only likely.
@@ -15,10 +15,7 @@ use std::net::Ipv4Addr;
 pub fn installable(world: &World, name: &Name, local: Ipv4Addr) -> Result<Vec<String>, String> {
     let resolved = resolve_system(&world.inventory, name.as_str()).map_err(|broken| broken.to_string())?;
     if let Some(image) = &resolved.image {
-        return Err(format!(
-            "it stands on image `{}`, which no machine boots over the network yet",
-            image.name
-        ));
+        return bootable(world, image);
     }
     let distro = resolved.distro.clone();
     let Some(media) = world.assets.media.get(&distro.name) else {
@@ -80,6 +77,40 @@ pub fn installable(world: &World, name: &Name, local: Ipv4Addr) -> Result<Vec<St
              ssh_authorized_keys or root_password_hash in [defaults] of the configuration"
                 .to_owned(),
         );
+    }
+    Ok(warnings)
+}
+
+/// What would go wrong with a boot of this image.
+fn bootable(world: &World, image: &Image) -> Result<Vec<String>, String> {
+    let name = &image.name;
+    let found = world.assets.images.get(name);
+    let found = found.ok_or_else(|| format!("nothing is known of the file of image `{name}`"))?;
+    let file = found
+        .as_ref()
+        .as_ref()
+        .map_err(|why| format!("image `{name}` cannot be booted: {why}"))?;
+    let mut warnings = Vec::new();
+    match image.image_type {
+        ImageType::VirtClone => {
+            return Err(format!(
+                "image `{name}` is the disk of guests, which no machine boots: cordwainer guest create NAME --image {name}"
+            ));
+        }
+        ImageType::Iso if !file.is_iso => {
+            return Err(format!(
+                "the file of image `{name}` is no ISO 9660 image: cordwainer image edit --name {name} --image-type memdisk (a floppy or disk) \
+                 or direct (a kernel)"
+            ));
+        }
+        ImageType::Iso => warnings.push(
+            "what is on the ISO sees no drive any more once a kernel's own drivers take over: it must have all it needs in its initrd"
+                .to_owned(),
+        ),
+        ImageType::Memdisk if !file.is_iso => {
+            warnings.push(format!("image `{name}` boots on a BIOS only; with UEFI the machine boots its own disk"));
+        }
+        ImageType::Memdisk | ImageType::Direct => {}
     }
     Ok(warnings)
 }

@@ -5,7 +5,8 @@
 //! all. The syntax is that of 2019 and later, the oldest that a supported system ships.
 
 use super::command_line::{console, how_to_arm, left_out, options, query, url};
-use crate::boot::{Launch, Menu};
+use crate::boot::{ImageBoot, ImageStart, Launch, Menu};
+use crate::inventory::Entry;
 use crate::model::Firmware;
 use std::fmt::Write as _;
 
@@ -67,13 +68,8 @@ fn own_disk(firmware: Option<Firmware>) -> &'static str {
 pub(super) fn launch(launch: &Launch) -> String {
     let names = initrd_names(&launch.initrd);
     let mut words: Vec<String> = names.iter().map(|name| format!("initrd={name}")).collect();
-    let mut missing = Vec::new();
-    for option in options(&launch.options) {
-        match option.word().filter(|word| carries(word)) {
-            Some(word) => words.push(word),
-            None => missing.push(option.key),
-        }
-    }
+    let (own, missing) = words_of(&launch.options);
+    words.extend(own);
     let kernel = url(&launch.kernel);
     let mut out = String::from("#!ipxe\n");
     let _ = writeln!(
@@ -106,6 +102,60 @@ pub(super) fn launch(launch: &Launch) -> String {
     out.push_str("echo Cordwainer: trying again in 5 seconds\nsleep 5\ngoto fetch\n:give_up\n");
     out.push_str("echo Cordwainer: tried 3 times; booting from the own disk\nimgfree\n");
     out.push_str(own_disk(launch.firmware));
+    out
+}
+
+/// The options that iPXE carries as words, and the keys of those that it does not.
+fn words_of(entries: &[Entry]) -> (Vec<String>, Vec<String>) {
+    let (mut words, mut missing) = (Vec::new(), Vec::new());
+    for option in options(entries) {
+        match option.word().filter(|word| carries(word)) {
+            Some(word) => words.push(word),
+            None => missing.push(option.key),
+        }
+    }
+    (words, missing)
+}
+
+/// Boots an image; three tries, then the own disk.
+pub(super) fn image(boot: &ImageBoot) -> String {
+    let (words, missing) = words_of(&boot.options);
+    let from = url(&boot.url);
+    let mut out = String::from("#!ipxe\n");
+    let _ = writeln!(
+        out,
+        "echo Cordwainer: {} boots image {}, once",
+        text(boot.system.as_str()),
+        text(boot.image.as_str())
+    );
+    if let Some(line) = left_out(&missing) {
+        let _ = writeln!(out, "echo {}", text(&line));
+    }
+    out.push_str("set tries:int32 0\n:fetch\nimgfree\n");
+    let line = |first: &[String]| [first, &words].concat().join(" ");
+    match &boot.start {
+        ImageStart::Kernel => {
+            let _ = writeln!(out, "kernel {} || goto failed\nboot || goto failed", line(&[from]));
+        }
+        ImageStart::Memdisk { memdisk, words } => {
+            let first = [url(memdisk), (*words).to_owned()];
+            let _ = writeln!(
+                out,
+                "kernel {} || goto failed\ninitrd {from} || goto failed\nboot || goto failed",
+                line(&first)
+            );
+        }
+        ImageStart::Drive => {
+            let _ = writeln!(out, "sanboot --no-describe {from} || goto failed");
+        }
+    }
+    out.push_str(
+        ":failed\necho Cordwainer: the image did not start; the line above says why (error codes: https://ipxe.org/err)\n",
+    );
+    out.push_str("inc tries\niseq ${tries} 3 && goto give_up ||\n");
+    out.push_str("echo Cordwainer: trying again in 5 seconds\nsleep 5\ngoto fetch\n:give_up\n");
+    out.push_str("echo Cordwainer: tried 3 times; booting from the own disk\nimgfree\n");
+    out.push_str(own_disk(boot.firmware));
     out
 }
 

@@ -45,17 +45,21 @@ pub fn kernel_command_line(options: &[Entry]) -> (String, Vec<String>) {
 pub fn script(script: &Script) -> String {
     let dialect = match script {
         Script::Launch(launch) => launch.dialect,
+        Script::Image(boot) => boot.dialect,
         Script::Local { dialect, .. } => *dialect,
         Script::Menu(menu) => menu.dialect,
     };
     match (dialect, script) {
         (Dialect::Ipxe, Script::Launch(launch)) => ipxe::launch(launch),
+        (Dialect::Ipxe, Script::Image(boot)) => ipxe::image(boot),
         (Dialect::Ipxe, Script::Local { firmware, because, .. }) => ipxe::local(*firmware, because),
         (Dialect::Ipxe, Script::Menu(menu)) => ipxe::menu(menu),
         (Dialect::Grub, Script::Launch(launch)) => grub::launch(launch),
+        (Dialect::Grub, Script::Image(boot)) => grub::image(boot),
         (Dialect::Grub, Script::Local { firmware, because, .. }) => grub::local(*firmware, because),
         (Dialect::Grub, Script::Menu(menu)) => grub::menu(menu),
         (Dialect::Pxelinux, Script::Launch(launch)) => pxelinux::launch(launch),
+        (Dialect::Pxelinux, Script::Image(boot)) => pxelinux::image(boot),
         (Dialect::Pxelinux, Script::Local { because, .. }) => pxelinux::local(because),
         (Dialect::Pxelinux, Script::Menu(menu)) => pxelinux::menu(menu),
     }

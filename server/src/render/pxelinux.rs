@@ -4,7 +4,7 @@
 //! it stands. Files are named as TFTP names from the server's root (`::name`): pxelinux.0 knows no HTTP, lpxelinux.0 knows both.
 
 use super::command_line::{console, how_to_arm, left_out, options, split_url, url};
-use crate::boot::{Launch, Menu};
+use crate::boot::{ImageBoot, ImageStart, Launch, Menu};
 use std::fmt::Write as _;
 
 fn file(from: &str) -> String {
@@ -47,6 +47,39 @@ pub(super) fn launch(launch: &Launch) -> String {
     }
     // BOOTIF=01-MAC tells the installer which interface it came by.
     out.push_str("  IPAPPEND 2\n");
+    out.push_str(OWN_DISK);
+    out
+}
+
+/// Boots an image; when a file is missing, the own disk.
+pub(super) fn image(boot: &ImageBoot) -> String {
+    let (mut words, mut missing) = (Vec::new(), Vec::new());
+    for option in options(&boot.options) {
+        match option.word() {
+            Some(word) => words.push(word),
+            None => missing.push(option.key),
+        }
+    }
+    let said = format!("Cordwainer: {} boots image {}, once", boot.system, boot.image);
+    let mut out = format!("SAY {}\n", console(&said));
+    if let Some(line) = left_out(&missing) {
+        let _ = writeln!(out, "SAY {}", console(&line));
+    }
+    out.push_str("DEFAULT image\nPROMPT 0\nTIMEOUT 1\nONERROR own_disk\nLABEL image\n");
+    match &boot.start {
+        ImageStart::Kernel => {
+            let _ = writeln!(out, "  LINUX {}", file(&boot.url));
+        }
+        ImageStart::Memdisk { memdisk, words: told } => {
+            let _ = writeln!(out, "  LINUX {}\n  INITRD {}", file(memdisk), file(&boot.url));
+            words.insert(0, (*told).to_owned());
+        }
+        // Only iPXE has such drives, and only its scripts are given one.
+        ImageStart::Drive => out.push_str("  LOCALBOOT -1\n"),
+    }
+    if !words.is_empty() {
+        let _ = writeln!(out, "  APPEND {}", words.join(" "));
+    }
     out.push_str(OWN_DISK);
     out
 }

@@ -31,7 +31,7 @@ pub struct Line {
 
 impl Line {
     fn new(seen: &Installation, state: State, now: Timestamp) -> Self {
-        let finished = seen.stage >= Some(Stage::Done) || state == State::Installed;
+        let finished = seen.stage >= Some(Stage::Done) || matches!(state, State::Installed | State::Booted);
         let words = match state {
             _ if finished => "finished".to_owned(),
             State::Claimed | State::Installing => {

@@ -31,7 +31,11 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, ask: &CobblerAsk) -> Answer {
             Some(system) => of_system(deciding, system.name.as_str(), None, None),
             None => deciding.not_found("unknown machine", "no system has the address that asks"),
         },
-        CobblerAsk::Ipxe { system } => ipxe(deciding, system.as_deref()),
+        CobblerAsk::Ipxe {
+            system: None,
+            image: Some(image),
+        } => ipxe_image(deciding, image),
+        CobblerAsk::Ipxe { system, .. } => ipxe(deciding, system.as_deref()),
         CobblerAsk::Nopxe { system, token } => nopxe(deciding, system, token.as_deref()),
         CobblerAsk::Trigger { mode, system, token } => trigger(deciding, mode, system.as_deref(), token.as_deref()),
         CobblerAsk::List(what) => list(deciding, what),
@@ -208,6 +212,21 @@ fn templated(world: &World, resolved: &Resolved, path: &str) -> Option<Sourced<S
     // Cobbler's are whole paths; here they are names below kickstarts/.
     let name = found.strip_prefix("/var/lib/cobbler/templates/").unwrap_or(&found);
     own_template(world, name.to_owned())
+}
+
+/// The script of an image is for who stands on it; whether it boots is judged as ever.
+fn ipxe_image(deciding: &mut Deciding<'_>, name: &str) -> Answer {
+    let stands = deciding
+        .system
+        .as_ref()
+        .is_some_and(|system| system.image_name() == name);
+    if stands {
+        return script::choose(deciding, Dialect::Ipxe);
+    }
+    deciding.not_found(
+        "not for this machine",
+        format!("the machine that asks does not stand on image {}", paths::shown(name)),
+    )
 }
 
 fn ipxe(deciding: &mut Deciding<'_>, system: Option<&str>) -> Answer {

@@ -1,6 +1,6 @@
 //! The boot script: the installer for a machine that is armed and is who it says, its own disk for everyone else.
 
-use super::Deciding;
+use super::{Deciding, image};
 use crate::boot::installer_network::Wanted;
 use crate::boot::preview::{missing_file, whole_file};
 use crate::boot::{Answer, Dialect, Effect, LANGUAGES, Launch, Menu, MenuEntry, MenuGroup, Script, When, paths};
@@ -37,9 +37,20 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
             Err(why) => return local(deciding, dialect, "wrong address", why),
         },
     }
-    let launch = match launch(deciding, dialect, &arm, &system, mac) {
-        Ok(launch) => launch,
-        Err(why) => return local(deciding, dialect, "cannot install", why),
+    let script = match &system.image {
+        Some(name) => image::boot(deciding, dialect, name, &system).map(|boot| Script::Image(Box::new(boot))),
+        None => launch(deciding, dialect, &arm, &system, mac).map(|launch| Script::Launch(Box::new(launch))),
+    };
+    let script = match script {
+        Ok(script) => script,
+        Err(why) => {
+            let rule = if system.image.is_some() {
+                "cannot boot its image"
+            } else {
+                "cannot install"
+            };
+            return local(deciding, dialect, rule, why);
+        }
     };
     deciding.trace.held(
         "armed",
@@ -56,7 +67,7 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
             },
         });
     }
-    Answer::Script(Box::new(Script::Launch(Box::new(launch))))
+    Answer::Script(Box::new(script))
 }
 
 /// An installation that began and may not be launched again: expired, partitioned, or tried too often.
@@ -96,10 +107,17 @@ fn already_begun(
             input: Input::BootedAgain,
         },
     });
-    let why = format!(
-        "{} boots again without done; `cordwainer system arm {} --again` would wipe it",
-        system.name, system.name
-    );
+    let why = if system.image.is_some() {
+        format!(
+            "{} got its script several times and never fetched its image",
+            system.name
+        )
+    } else {
+        format!(
+            "{} boots again without done; `cordwainer system arm {} --again` would wipe it",
+            system.name, system.name
+        )
+    };
     Some(local(deciding, dialect, "held", why))
 }
 
@@ -108,6 +126,7 @@ fn because(state: State, system: &System) -> String {
         State::Installed => format!("{} is installed", system.name),
         State::Failed => format!("the installation of {} failed; an admin decides", system.name),
         State::Held => format!("{} is held; an admin decides", system.name),
+        State::Booted => format!("{} booted its image, once as it was armed for", system.name),
         _ => format!("{} is not armed", system.name),
     }
 }
@@ -201,12 +220,6 @@ fn launch(deciding: &Deciding<'_>, dialect: Dialect, arm: &Arm, system: &System,
     let world = deciding.world;
     let resolved =
         inventory::resolve_system(&world.inventory, system.name.as_str()).map_err(|broken| broken.to_string())?;
-    if let Some(image) = &resolved.image {
-        return Err(format!(
-            "it stands on image `{}`, which no machine boots over the network yet",
-            image.name
-        ));
-    }
     let distro = &resolved.distro;
     let media = world
         .assets

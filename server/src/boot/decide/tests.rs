@@ -8,6 +8,8 @@ use crate::install::{Act, Input, Installs, ServerKey, Stage, Token, TokenKind, s
 use crate::inventory::{Inventory, Row};
 use crate::model::{ArmId, Distro, Firmware, Interface, Parent, Profile, Timestamp, Tree};
 
+mod images;
+
 const MAC: Mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]);
 const HERS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);

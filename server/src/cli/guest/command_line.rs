@@ -60,6 +60,7 @@ pub(super) fn preview(
                 }
                 return Ok(text);
             }
+            Script::Image(boot) => format!("it boots image {}", boot.image),
             Script::Local { because, .. } => because,
             Script::Menu(_) => "it gets a menu".to_owned(),
         },

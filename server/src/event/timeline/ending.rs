@@ -137,7 +137,7 @@ fn over_by(events: &[Event]) -> Option<&What> {
     let states = |event: &&Event| {
         matches!(
             event.what,
-            What::Installed | What::BootedFromDisk | What::Failed { .. } | What::Held { .. }
+            What::Installed | What::ImageBooted | What::BootedFromDisk | What::Failed { .. } | What::Held { .. }
         )
     };
     let state = attempt.iter().rev().find(states);
@@ -161,6 +161,10 @@ fn over(what: &What, machine: &Machine) -> Option<Ending> {
     match what {
         What::Installed => Some(Ending::Over(
             "installed: it boots from its disk from now on.".to_owned(),
+        )),
+        What::ImageBooted => Some(Ending::Over(
+            "it booted its image once; what that does is not known here. It boots from its disk from now on."
+                .to_owned(),
         )),
         What::BootedFromDisk => Some(Ending::Over("installed, and up from its own disk.".to_owned())),
         What::Script { gives, .. } if gives.starts_with("local boot") => {

@@ -125,6 +125,7 @@ const fn column(what: &What) -> &'static str {
         What::Stage { .. }
         | What::Claimed { .. }
         | What::Installed
+        | What::ImageBooted
         | What::BootedFromDisk
         | What::Failed { .. }
         | What::Held { .. } => "step",

@@ -168,7 +168,10 @@ impl Open {
     /// Takes in an event of this boot. True when it ends the boot.
     pub fn take(&mut self, event: &Event) -> bool {
         self.last = Some(event.at);
-        let ends = matches!(event.what, What::Installed | What::Failed { .. } | What::Held { .. });
+        let ends = matches!(
+            event.what,
+            What::Installed | What::ImageBooted | What::Failed { .. } | What::Held { .. }
+        );
         match &event.what {
             What::DhcpReceived { message, .. } => self.moved |= message == "REQUEST",
             What::DhcpAnswered { message, .. } => self.moved |= message == "ACK",

@@ -330,7 +330,14 @@ fn missing(who: Who, file: &FileRef, error: &io::Error) -> Reply {
     }
     let event = What::AssetMissing {
         what: format!("{} {}", file.role.as_str(), file.label),
-        why: format!("{error}; bring it back, or import the distro again"),
+        why: format!(
+            "{error}; bring it back{}",
+            if file.role == Role::Image {
+                ""
+            } else {
+                ", or import the distro again"
+            }
+        ),
     };
     Reply::not_found(who, event)
 }

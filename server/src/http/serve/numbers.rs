@@ -50,6 +50,7 @@ pub(super) fn standing(world: &World) -> Standing {
         State::Installed,
         State::Failed,
         State::Held,
+        State::Booted,
     ];
     let mut machines = all.map(|state| (state.as_str(), 0_u64));
     let seen = world.installs.by_system.keys();

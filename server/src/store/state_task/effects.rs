@@ -102,6 +102,7 @@ fn told(after: &Installation, input: &Input, when: When, new_attempt: bool) -> O
             attempt: after.attempts,
         }),
         Input::Done => Some(What::Installed),
+        Input::ImageFetched => Some(What::ImageBooted),
         Input::Reached(Stage::Booted) if after.state == State::Installed => Some(What::BootedFromDisk),
         Input::Reached(stage) if when == When::After => Some(What::Stage {
             stage: stage.to_string(),

@@ -142,6 +142,7 @@ impl Pending {
         let script = match decision.answer {
             Answer::Script(script) => Some(match *script {
                 Script::Launch(launch) => (launch.dialect, format!("install {}", launch.profile)),
+                Script::Image(boot) => (boot.dialect, format!("image {}", boot.image)),
                 Script::Local { dialect, .. } => (dialect, "local boot".to_owned()),
                 Script::Menu(menu) => (menu.dialect, "menu".to_owned()),
             }),
