@@ -19,13 +19,7 @@ pub(super) fn http(server: &Server, path: &str) -> String {
 fn a_repository_is_made_and_reaches_the_machines_of_a_profile() {
     let server = Server::new("");
     let token = server.login("admin");
-    let call = |method: &str, arguments: &[Value]| {
-        let mut all = arguments.to_vec();
-        all.push(token.clone());
-        server
-            .call(method, &all)
-            .unwrap_or_else(|fault| panic!("{method}: {fault}"))
-    };
+    let call = server.calls_with(&token);
     let make = |kind: &str, name: &str, fields: &[(&str, Value)]| {
         let id = call(&format!("new_{kind}"), &[]);
         call(&format!("modify_{kind}"), &[id.clone(), "name".into(), name.into()]);
@@ -320,13 +314,7 @@ fn what_is_read_says_when_it_was_made_and_changed() {
 fn an_image_is_kept_by_cobblers_words() {
     let server = Server::new("");
     let token = server.login("admin");
-    let call = |method: &str, arguments: &[Value]| {
-        let mut all = arguments.to_vec();
-        all.push(token.clone());
-        server
-            .call(method, &all)
-            .unwrap_or_else(|fault| panic!("{method}: {fault}"))
-    };
+    let call = server.calls_with(&token);
     let id = call("new_image", &[]);
     let fields: [(&str, Value); 8] = [
         ("name", "rescue".into()),

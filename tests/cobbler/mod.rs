@@ -109,6 +109,15 @@ impl Server {
             .unwrap_or_else(|error| panic!("{method}: {error}: {}", String::from_utf8_lossy(&answer)))
     }
 
+    /// Calls that must succeed, with this token as their last argument.
+    pub fn calls_with<'a>(&'a self, token: &'a Value) -> impl Fn(&str, &[Value]) -> Value + 'a {
+        move |method, arguments| {
+            let all = [arguments, std::slice::from_ref(token)].concat();
+            self.call(method, &all)
+                .unwrap_or_else(|fault| panic!("{method}{all:?}: {fault}"))
+        }
+    }
+
     pub fn login(&self, user: &str) -> Value {
         self.call("login", &[user.into(), PASSWORD.into()]).unwrap()
     }

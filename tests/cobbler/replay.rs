@@ -188,12 +188,7 @@ fn all_of(kind: &str) -> Vec<(&'static str, Value)> {
 fn terraforms_provider() {
     let server = Server::new("");
     let token = server.login("admin");
-    let call = |method: &str, arguments: &[Value]| {
-        let arguments = [arguments, std::slice::from_ref(&token)].concat();
-        server
-            .call(method, &arguments)
-            .unwrap_or_else(|fault| panic!("{method}{arguments:?}: {fault}"))
-    };
+    let call = server.calls_with(&token);
     let version = server.call("extended_version", &[]).unwrap();
     assert!(matches!(get(&version, "version_tuple"), Value::Array(three) if three.len() == 3));
     let set = |kind: &str, id: &Value, first: &[(&'static str, Value)]| {
@@ -329,7 +324,7 @@ fn terraforms_provider() {
         assert_eq!(done, Ok(Value::Bool(true)), "{kind} {name}");
     }
     assert_eq!(call("logout", &[]), Value::Bool(true));
-    assert!(server.call("get_settings", &[token]).is_err());
+    assert!(server.call("get_settings", std::slice::from_ref(&token)).is_err());
 }
 
 fn registration(name: &str, mac: &str, address: &str) -> Value {

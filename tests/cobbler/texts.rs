@@ -16,12 +16,7 @@ fn refused(server: &Server, method: &str, arguments: &[Value], word: &str) {
 fn a_template_is_written_used_and_removed() {
     let server = Server::new("");
     let token = server.login("admin");
-    let call = |method: &str, arguments: &[Value]| {
-        let arguments = [arguments, std::slice::from_ref(&token)].concat();
-        server
-            .call(method, &arguments)
-            .unwrap_or_else(|fault| panic!("{method}{arguments:?}: {fault}"))
-    };
+    let call = server.calls_with(&token);
     let yes = Value::Bool(true);
     assert_eq!(
         call(
