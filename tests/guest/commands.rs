@@ -317,3 +317,85 @@ fn a_guest_with_two_cards_is_a_system_with_two_interfaces() {
         "{report}"
     );
 }
+
+#[test]
+fn a_guest_of_an_image_has_it_as_its_cd_or_stands_on_its_disk() {
+    let session = session();
+    for (name, kind, file) in [
+        ("rescue", "iso", "/srv/rescue.iso"),
+        ("golden", "virt-clone", "/var/lib/libvirt/images/golden.qcow2"),
+        ("memtest", "direct", "/srv/memtest.bin"),
+        ("empty", "iso", ""),
+    ] {
+        let add = [
+            "image",
+            "add",
+            name,
+            "--image-type",
+            kind,
+            "--file",
+            file,
+            "--virt-ram",
+            "384",
+        ];
+        session.run(&add).succeeded();
+    }
+    session
+        .run(&[
+            "system",
+            "add",
+            "box",
+            "--image",
+            "rescue",
+            "--mac-address",
+            "52:54:00:00:00:0b",
+        ])
+        .succeeded();
+    let of = |image: &str| {
+        let create = [
+            "guest",
+            "create",
+            "g1",
+            "--image",
+            image,
+            "--print-xml=all",
+            "--accel",
+            "tcg",
+        ];
+        session.run(&create)
+    };
+    let cd = of("rescue").succeeded().out;
+    for part in [
+        "<memory unit=\"MiB\">384</memory>",
+        "device=\"cdrom\"",
+        "/srv/rescue.iso",
+    ] {
+        assert!(cd.contains(part), "no {part} in {cd}");
+    }
+    let create = [
+        "guest",
+        "create",
+        "box",
+        "--system",
+        "box",
+        "--print-xml",
+        "--accel",
+        "tcg",
+    ];
+    let by_system = session.run(&create).succeeded().out;
+    for part in ["/srv/rescue.iso", "52:54:00:00:00:0b"] {
+        assert!(by_system.contains(part), "no {part} in {by_system}");
+    }
+    let create = ["guest", "create", "g1", "--image", "golden", "--dry-run"];
+    let clone = session.run(&create).succeeded().out;
+    assert!(clone.contains("stands on images/golden.qcow2"), "{clone}");
+    for (image, words) in [
+        ("memtest", "a guest is made of an iso or of a virt-clone"),
+        ("empty", "names no file"),
+        ("rescu", "did you mean `rescue`"),
+    ] {
+        let ran = of(image).ended(1);
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
+    assert_eq!(session.run(&["system", "list"]).out, "box\n");
+}

@@ -5,6 +5,7 @@ mod command_line;
 mod console;
 mod create;
 mod follow;
+mod image;
 mod own;
 mod reach;
 mod show;

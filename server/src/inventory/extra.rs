@@ -184,7 +184,7 @@ extras! { IMAGE false {
     "display_name" Text "", "Name in Cobbler's menus; kept for scripts";
     "fetchable_files" Dict "", "Kept for scripts";
     "kernel_options_post" Dict "", "Kept for scripts";
-    "mgmt_classes" List "", "Configuration management classes; kept for scripts";
+    "mgmt_classes" List INHERIT, "Configuration management classes; kept for scripts";
     "mgmt_parameters" Dict "", "Configuration management parameters; kept for scripts";
     "template_files" Dict "", "Kept for scripts";
 }}

@@ -190,6 +190,9 @@ pub struct Create {
     /// Install this system, which there is
     #[arg(long, value_name = "NAME")]
     pub system: Option<String>,
+    /// A guest of this image: its ISO as a CD, or a thin copy of its disk (virt-clone)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["profile", "system", "method", "iso", "reinstall"])]
+    pub image: Option<String>,
     /// How it is installed [default: kernel; pxe or xen-pv where the profile's virt_* fields say so]
     #[arg(long, value_name = "kernel|pxe|iso|import|xen-pv", value_parser = word::<Method>)]
     pub method: Option<Method>,

@@ -4,15 +4,16 @@ use super::super::args::guest::{AccelWish, After, CloneGuest, Create, FirmwareWi
 use super::super::desk::{Desk, Served};
 use super::super::exit::{Ended, Failure};
 use super::super::{arm, link, object};
-use super::{armed_line, client, command_line, console, follow, own, owner, reach, refused, tell, which};
+use super::{armed_line, client, command_line, console, follow, image, own, owner, reach, refused, tell, which};
 use crate::guest::flow::{Job, Proof};
 use crate::guest::protocol::{Reply, Request, Which};
 use crate::guest::supervise::{Client, ClientError, Supervisor};
 use crate::guest::wish::{self, DiskWish};
 use crate::guest::{Accel, Boot, Firmware, Host, Medium, Method, Options, Spec, Uuid, domain_xml, plan};
-use crate::inventory::{Assignment, Change, Inventory, Resolved, resolve_profile, resolve_system};
-use crate::model::{ArmId, Kind, Mac, Name, VirtWish};
+use crate::inventory::{Assignment, Change, Inventory, Resolved, resolve_image, resolve_profile, resolve_system};
+use crate::model::{ArmId, Image, ImageType, Kind, Mac, Name, VirtWish};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What is to be made.
 struct Wanted<'a> {
@@ -26,6 +27,8 @@ struct Wanted<'a> {
     disks: Vec<DiskWish>,
     shape: &'a Shape,
     iso: Option<PathBuf>,
+    /// It is made of this image.
+    image: Option<Arc<Image>>,
     uuid: Option<Uuid>,
     after: &'a After,
 }
@@ -73,10 +76,13 @@ pub(super) fn create(options: &Create, desk: &Desk) -> Result<Ended, Failure> {
         }
     }
     let uuid = options.uuid.as_ref().map(|text| text.parse::<Uuid>());
+    let system = names(options.system.as_ref())?;
+    let image = image::find(desk, options.image.as_ref(), system.as_ref())?;
     let wanted = Wanted {
         profile: names(options.profile.as_ref())?,
-        system: names(options.system.as_ref())?,
-        method: options.method,
+        system,
+        method: image.as_ref().map(|image| image::method(image)).or(options.method),
+        image,
         connect: &options.at.connect,
         disks: options.disks.clone(),
         shape: &options.shape,
@@ -114,6 +120,7 @@ pub(super) fn clone(options: &CloneGuest, desk: &Desk) -> Result<Ended, Failure>
         disks: vec![disk],
         shape: &options.shape,
         iso: None,
+        image: None,
         uuid: None,
         after: &options.after,
         name,
@@ -226,7 +233,7 @@ fn make(desk: &Desk, wanted: &Wanted<'_>, asked: Option<Asked>) -> Result<Ended,
         Some(asked) => host_of(&asked.client, wanted.connect, dry)?,
         None => None,
     };
-    let mut options = options(desk, wanted, &known)?;
+    let mut options = options(desk, wanted, &known, host.as_ref())?;
     let owner_of = |mac: Mac| {
         let owner = inventory.system_by_mac(mac).map(|system| system.name.clone());
         owner.filter(|owner| Some(owner) != wanted.system.as_ref())
@@ -255,6 +262,7 @@ fn make(desk: &Desk, wanted: &Wanted<'_>, asked: Option<Asked>) -> Result<Ended,
 /// What the inventory says of the guest, and whether it may be made of it.
 fn known(desk: &Desk, wanted: &Wanted<'_>, inventory: &Inventory) -> Result<Known, Failure> {
     let resolved = match (&wanted.system, &wanted.profile) {
+        (None, None) if let Some(image) = &wanted.image => Some(resolve_image(inventory, image.name.as_str())?),
         (Some(system), _) => {
             let name = system.as_str();
             if inventory.system(name).is_none() {
@@ -301,7 +309,7 @@ fn known(desk: &Desk, wanted: &Wanted<'_>, inventory: &Inventory) -> Result<Know
         least_memory: signature.and_then(|signature| signature.min_ram_for(&resolved.distro.os_version)),
         reboots_midway: signature.is_some_and(|signature| signature.reboots_midway),
         interfaces: interfaces.collect(),
-        resolved: Some(resolved),
+        resolved: Some(resolved).filter(|resolved| resolved.image.is_none()),
     })
 }
 
@@ -323,7 +331,7 @@ fn host_of(client: &Client, connect: &str, dry: bool) -> Result<Option<Host>, Fa
     }
 }
 
-fn options(desk: &Desk, wanted: &Wanted<'_>, known: &Known) -> Result<Options, Failure> {
+fn options(desk: &Desk, wanted: &Wanted<'_>, known: &Known, host: Option<&Host>) -> Result<Options, Failure> {
     let shape = wanted.shape;
     let distro = known.resolved.as_ref().map(|resolved| &resolved.distro);
     let imported = distro
@@ -341,7 +349,15 @@ fn options(desk: &Desk, wanted: &Wanted<'_>, known: &Known) -> Result<Options, F
     let system = wanted
         .system
         .clone()
-        .or_else(|| wanted.profile.as_ref().map(|_| wanted.name.clone()));
+        .or_else(|| wanted.profile.as_ref().map(|_| wanted.name.clone()))
+        // Nothing reports of an image, so that nobody is to wait for it.
+        .filter(|_| wanted.image.is_none());
+    let image = wanted.image.as_deref();
+    let disks = match image.filter(|image| image.image_type == ImageType::VirtClone && wanted.disks.is_empty()) {
+        Some(image) => vec![image::disk(image, host)?],
+        None => wanted.disks.clone(),
+    };
+    let medium = image.and_then(image::medium);
     Ok(Options {
         connect: wanted.connect.to_owned(),
         job: ArmId::random(desk.random()?).0,
@@ -349,7 +365,9 @@ fn options(desk: &Desk, wanted: &Wanted<'_>, known: &Known) -> Result<Options, F
         uuid: wanted.uuid.clone(),
         system,
         profile,
-        arch: distro.map(|distro| distro.arch),
+        arch: distro
+            .map(|distro| distro.arch)
+            .or_else(|| image.map(|image| image.arch)),
         least_memory: known.least_memory,
         reboots_midway: known.reboots_midway,
         interfaces: known.interfaces.clone(),
@@ -366,13 +384,13 @@ fn options(desk: &Desk, wanted: &Wanted<'_>, known: &Known) -> Result<Options, F
         },
         memory: shape.memory,
         vcpus: shape.vcpus,
-        disks: wanted.disks.clone(),
+        disks,
         nics: shape.networks.clone(),
         graphics: shape.graphics,
         autostart: shape.autostart,
         extra: shape.kernel_options.clone().unwrap_or_default(),
         start_paused: shape.start_paused,
-        medium: wanted.iso.clone().or(imported).map(Medium::File),
+        medium: wanted.iso.clone().or(imported).map(Medium::File).or(medium),
         edits: shape.xml_set.clone(),
         kvm_guess: reach::kvm_here(),
         ..Options::default()
