@@ -385,3 +385,101 @@ fn an_image_is_kept_by_cobblers_words() {
         ["rescue"].into_iter().collect()
     );
 }
+
+/// The file of an image is for anyone, whole and in parts; what is missing, a guest's disk and the server's own files are for nobody.
+#[test]
+fn an_images_file_is_served_and_what_is_not_for_machines_is_not() {
+    let server = Server::furnished("", "", |session| {
+        let file = session.write("tool.img", "0123456789");
+        let key = session.path("state/server.key").display().to_string();
+        let gone = session.path("gone.img").display().to_string();
+        for (name, kind, file) in [
+            ("tool", "memdisk", file.as_str()),
+            ("golden", "virt-clone", &file),
+            ("own", "direct", &key),
+            ("gone", "direct", &gone),
+        ] {
+            session
+                .run(&["image", "add", name, "--image-type", kind, "--file", file])
+                .succeeded();
+        }
+        std::fs::write(session.path("state/server.key"), "canary-key").unwrap();
+    });
+    let get = |path: &str, more: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\n{more}Connection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let whole = get("/images2/tool", "");
+    assert!(
+        whole.starts_with("HTTP/1.1 200 ") && whole.ends_with("\r\n\r\n0123456789"),
+        "{whole}"
+    );
+    let part = get("/images2/tool", "Range: bytes=2-4\r\n");
+    assert!(
+        part.starts_with("HTTP/1.1 206 ") && part.ends_with("\r\n\r\n234"),
+        "{part}"
+    );
+    for image in ["golden", "own", "gone", "none", "tool/x", "..%2fsession.toml"] {
+        let answer = get(&format!("/images2/{image}"), "");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{image}: {answer}");
+        assert!(!answer.contains("canary"), "{answer}");
+    }
+    let serving = server
+        .daemon
+        .lines()
+        .into_iter()
+        .find(|line| line.contains("tftp port "))
+        .unwrap();
+    let port: String = serving
+        .split("tftp port ")
+        .nth(1)
+        .unwrap()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let mut curl = std::process::Command::new("curl");
+    let output = curl
+        .args(["-s", &format!("tftp://127.0.0.1:{port}/images2/tool")])
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"0123456789", "by TFTP: {output:?}");
+    // A missing file is its own image's matter: told once, and found by `check`.
+    let told = server.daemon.lines().join("\n");
+    assert!(
+        told.contains("image gone: ") && told.contains("ASSET_MISSING"),
+        "{told}"
+    );
+    let check = server.session.run(&["check"]).out;
+    for words in [
+        "image gone cannot be booted: ",
+        "image own cannot be booted: ",
+        "where the server keeps its databases and its key",
+    ] {
+        assert!(check.contains(words), "no {words} in {check}");
+    }
+    // What cannot boot is not armed, and says why.
+    for (system, image, words) in [
+        ("a", "gone", "is missing"),
+        ("b", "golden", "is the disk of guests, which no machine boots"),
+    ] {
+        let mac = format!("52:54:00:00:01:0{system}");
+        let add = ["system", "add", system, "--image", image, "--mac-address", &mac];
+        server.session.run(&add).succeeded();
+        let refused = server.session.run(&["system", "arm", system]).ended(1);
+        assert!(refused.err.contains(words), "{}", refused.err);
+    }
+    let mac = "52:54:00:00:01:0c";
+    let add = ["system", "add", "c", "--image", "tool", "--mac-address", mac];
+    server.session.run(&add).succeeded();
+    let armed = server.session.run(&["system", "arm", "c"]).succeeded();
+    assert!(armed.out.contains("starts image tool, once"), "{}", armed.out);
+    assert!(!armed.out.contains("WIPED"), "{}", armed.out);
+    assert!(armed.err.contains("boots on a BIOS only"), "{}", armed.err);
+}
