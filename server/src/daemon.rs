@@ -210,6 +210,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
     })?
     .counting(metrics.tftp_transfers.clone());
     let (live, served) = watch::channel(version);
+    let (hooks, told) = hooks::teller();
     let look = Arc::new(inventory_watch::Look::new());
     let mut listen = vec![SocketAddr::from((any, config.http_port))];
     if config.cobbler.api && config.cobbler.port != 0 {
@@ -227,7 +228,8 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
             metrics: metrics.clone(),
             rpc: config.cobbler.api.then(|| {
                 let writer =
-                    writes::Writer::new(folder.clone(), config.overrides.clone(), look.clone(), served.clone());
+                    writes::Writer::new(folder.clone(), config.overrides.clone(), look.clone(), served.clone())
+                        .telling(hooks.clone());
                 let powers = power::Supervised {
                     state: config.state.clone(),
                     allowed: config.cobbler.power,
@@ -252,7 +254,11 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         .launching(Arc::new(guests::Guests {
             worlds: worlds.clone(),
             effects: state.clone(),
-        }));
+        }))
+        .hearing_syncs({
+            let hooks = hooks.clone();
+            Arc::new(move || hooks.tell(hooks::Told::Synced))
+        });
 
     let what = describe(&config, &links, http.local_addr(), tftp.local_addr());
     let (stop, stopped) = watch::channel(false);
@@ -279,7 +285,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         snapshots.clone(),
         watcher,
         events.clone(),
-        inventory_watch::Served { live, look },
+        inventory_watch::Served { live, look, hooks },
         stopped.clone(),
     );
     parts.spawn(part("inventory watch", watch));
@@ -301,6 +307,7 @@ async fn run(config: Arc<Config>, options: Options) -> Result<(), DaemonError> {
         never_fails(hooks::run(
             config.overrides.clone(),
             sink.follow(),
+            told,
             worlds.clone(),
             stopped.clone(),
         )),

@@ -88,6 +88,8 @@ pub trait Writes: Send + Sync + 'static {
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), String>>;
     /// Writes or takes away a template or snippet; resolves once machines get the new one. An error says why not, for the one who asked.
     fn text(&self, change: TextChange) -> BoxFuture<'_, Result<(), String>>;
+    /// A sync was asked for. There is nothing to write; hooks that wait for one are run.
+    fn synced(&self);
     /// How `user` stands when `password` is his. Takes about as long for a user that there is not.
     fn verify(&self, user: String, password: Secret<String>) -> BoxFuture<'_, Option<Standing>>;
     /// How `user` stands now; none when there is no such user any more.

@@ -2,6 +2,7 @@
 
 mod beside;
 mod differs;
+mod hooks;
 mod koan;
 mod migrate;
 mod moved;

@@ -77,6 +77,12 @@ pub(super) fn run(options: &Sync, desk: &Desk) -> Result<Ended, Failure> {
             ));
         }
     }
+    if let Ok(Some(daemon)) = link::daemon(&desk.settings.config.state)
+        && let Err(error) = daemon.synced()
+    {
+        desk.printer
+            .note(format!("warning   the hooks of a sync are not run: {error}"));
+    }
     let well = problems.is_empty() && (served || !runs);
     Ok(if well { Ended::Well } else { Ended::No })
 }

@@ -1,9 +1,10 @@
 //! Follows inventory.db and the files on disk, and publishes what changed. An edit by the CLI is served within some 20 ms.
 
+use super::hooks::{Act, Changed, Teller, Told};
 use super::snapshots::Snapshots;
 use crate::assets::watch::Watcher;
 use crate::event::{Event, What};
-use crate::inventory::{Row, RowChange};
+use crate::inventory::{Inventory, Row, RowChange};
 use crate::ports::Events;
 use crate::store::InventoryDb;
 use crate::store::clock::Clock;
@@ -24,6 +25,8 @@ pub(super) struct Served {
     pub(super) live: watch::Sender<u64>,
     /// Somebody wrote, and waits.
     pub(super) look: Arc<Look>,
+    /// Hears of every object that changed.
+    pub(super) hooks: Teller,
 }
 
 /// Asks for a look before its time.
@@ -88,7 +91,7 @@ pub(super) async fn run(
         let sink = events.clone();
         let step = tokio::task::spawn_blocking(move || {
             let polled = db.poll(version);
-            tell_damaged(&mut db, &sink, shared.clock);
+            let damaged = tell_damaged(&mut db, &sink, shared.clock);
             let changed = matches!(polled, Ok(Some(_)));
             // Files are looked at for what says which ones count; a thousand systems that are added one by one say nothing new.
             let files = match &polled {
@@ -103,9 +106,16 @@ pub(super) async fn run(
                     for change in &polled.rows {
                         tell(change, &before, &shared, &sink);
                     }
+                    let objects: Vec<Changed> = polled
+                        .rows
+                        .iter()
+                        .filter_map(|change| changed_object(change, &before))
+                        // What is left out because it is damaged, nobody deleted.
+                        .filter(|one| !(damaged && one.act == Act::Delete))
+                        .collect();
                     let version = polled.apply_to(&mut inventory);
                     shared.inventory.store(Arc::new(inventory));
-                    (version, rows)
+                    (version, rows, objects)
                 })
             });
             if look && !changed {
@@ -121,9 +131,12 @@ pub(super) async fn run(
         let (again, watched, result, looked) = step.await.map_err(|error| error.to_string())?;
         (db, watcher) = (again, watched);
         match result {
-            Ok(Some((newer, rows))) => {
+            Ok(Some((newer, rows, objects))) => {
                 version = newer;
                 served.live.send_replace(newer);
+                if !objects.is_empty() {
+                    served.hooks.tell(Told::Changed(objects));
+                }
                 events.emit(event(&snapshots, What::InventoryChanged { rows }));
                 failing = false;
             }
@@ -156,9 +169,31 @@ fn event(snapshots: &Snapshots, what: What) -> Event {
     }
 }
 
-/// Names every row that was left out because it is damaged.
-pub(super) fn tell_damaged(db: &mut InventoryDb, events: &Arc<dyn Events>, clock: Clock) {
-    for row in db.take_damaged() {
+/// What a row does to an object; none for an arming.
+fn changed_object(change: &RowChange, before: &Inventory) -> Option<Changed> {
+    let (kind, name) = match change {
+        RowChange::Put(row) => (row.kind()?, row.name()),
+        RowChange::Remove(kind, name) => (*kind, name),
+        RowChange::Disarm(_) => return None,
+    };
+    let act = match (change, before.row(kind, name.as_str())) {
+        (RowChange::Put(_), Some(_)) => Act::Edit,
+        (RowChange::Put(_), None) => Act::Add,
+        (_, Some(_)) => Act::Delete,
+        (_, None) => return None,
+    };
+    Some(Changed {
+        act,
+        kind,
+        name: name.clone(),
+    })
+}
+
+/// Names every row that was left out because it is damaged; true when there was one.
+pub(super) fn tell_damaged(db: &mut InventoryDb, events: &Arc<dyn Events>, clock: Clock) -> bool {
+    let damaged = db.take_damaged();
+    let any = !damaged.is_empty();
+    for row in damaged {
         let why =
             "the row is damaged and left out: its machine is not known, and not installed; bring back an older state \
                    with `cordwainer restore`"
@@ -174,6 +209,7 @@ pub(super) fn tell_damaged(db: &mut InventoryDb, events: &Arc<dyn Events>, clock
             },
         });
     }
+    any
 }
 
 /// True for a row that names files: anything but a system whose answer file is its profile's.
@@ -182,7 +218,7 @@ fn says_of_files(change: &RowChange) -> bool {
 }
 
 /// Tells of armings that came and went, with the machine that they are about.
-fn tell(change: &RowChange, before: &crate::inventory::Inventory, snapshots: &Snapshots, events: &Arc<dyn Events>) {
+fn tell(change: &RowChange, before: &Inventory, snapshots: &Snapshots, events: &Arc<dyn Events>) {
     let (system, what) = match change {
         RowChange::Put(Row::Arm(arm)) => (
             &arm.system,

@@ -1,6 +1,7 @@
 //! Changes that come over the network: judged and stored in inventory.db like those of the command line, and served before they are
 //! answered, so that a client reads what it wrote.
 
+use super::hooks::{Teller, Told};
 use super::inventory_watch::Look;
 use super::texts;
 use crate::inventory::{Change, edit_all, systems_about};
@@ -25,6 +26,7 @@ pub(super) struct Writer {
     overrides: Arc<Mutex<PathBuf>>,
     look: Arc<Look>,
     served: watch::Receiver<u64>,
+    hooks: Option<Teller>,
 }
 
 impl Writer {
@@ -35,7 +37,14 @@ impl Writer {
             overrides: Arc::new(Mutex::new(overrides)),
             look,
             served,
+            hooks: None,
         }
+    }
+
+    /// Tells hooks of what is asked for here and changes no object.
+    pub(super) fn telling(mut self, hooks: Teller) -> Self {
+        self.hooks = Some(hooks);
+        self
     }
 
     async fn store(&self, changes: Vec<Change>) -> Result<(), String> {
@@ -119,6 +128,12 @@ impl Writes for Writer {
                 }
             }
         })
+    }
+
+    fn synced(&self) {
+        if let Some(hooks) = &self.hooks {
+            hooks.tell(Told::Synced);
+        }
     }
 
     fn verify(&self, user: String, password: Secret<String>) -> BoxFuture<'_, Option<Standing>> {

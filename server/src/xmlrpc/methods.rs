@@ -52,6 +52,15 @@ impl std::fmt::Debug for Method {
 }
 
 impl Method {
+    /// True when it is one of Cobbler's words for a sync.
+    #[must_use]
+    pub fn is_sync(&self) -> bool {
+        matches!(
+            self.name,
+            "sync" | "sync_dhcp" | "background_sync" | "background_syncsystems"
+        )
+    }
+
     /// True when it only looks, so that it holds up no other call.
     #[must_use]
     pub const fn looks(&self) -> bool {

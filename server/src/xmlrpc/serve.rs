@@ -44,6 +44,8 @@ impl std::fmt::Debug for Face {
 /// What the first look at a call came to.
 enum Step {
     Answer(String),
+    /// A sync that had nothing to store.
+    Synced(String),
     Verify {
         user: String,
         password: Secret<String>,
@@ -72,6 +74,7 @@ struct Storing {
     saved: Vec<String>,
     task: Option<Box<Task>>,
     method: &'static str,
+    syncs: bool,
     login: Option<(String, String)>,
 }
 
@@ -127,6 +130,10 @@ impl Face {
         };
         match step {
             Step::Answer(xml) => xml,
+            Step::Synced(xml) => {
+                self.writes.synced();
+                xml
+            }
             Step::Verify {
                 user,
                 password,
@@ -222,6 +229,9 @@ impl Face {
         match stored {
             Ok(()) => {
                 tracing::info!(user = %user.escape_debug(), peer = %caller.peer, method = storing.method, "XML-RPC change");
+                if storing.syncs {
+                    self.writes.synced();
+                }
                 if let Some((_, token)) = &storing.login {
                     for handle in &storing.saved {
                         sessions.forget(token, handle, now);
@@ -255,6 +265,7 @@ fn step(sessions: &Mutex<Sessions>, world: &World, caller: Caller, call: &decode
         return Ok(Step::Answer(encode::answer(&look(&asked)?)));
     }
     Ok(match keep(&asked, &mut lock(sessions))? {
+        Outcome::Done(value) if admitted.method.is_sync() => Step::Synced(encode::answer(&value)),
         Outcome::Done(value) => Step::Answer(encode::answer(&value)),
         Outcome::Write(change) => Step::Write {
             change,
@@ -284,6 +295,7 @@ fn step(sessions: &Mutex<Sessions>, world: &World, caller: Caller, call: &decode
             saved,
             task,
             method: admitted.method.name,
+            syncs: admitted.method.is_sync(),
             login: admitted.login.map(|(user, _, token)| (user, token)),
         })),
     })

@@ -103,6 +103,17 @@ impl Client {
         Ok(all)
     }
 
+    /// Says that a sync was asked for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn synced(&self) -> Result<(), ClientError> {
+        for answer in self.ask(&Request::Synced { synced: Empty {} }, Some(PATIENCE))? {
+            answer?;
+        }
+        Ok(())
+    }
+
     /// Other DHCP servers that the daemon heard, each with its latest event.
     ///
     /// # Errors

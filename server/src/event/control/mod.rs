@@ -40,6 +40,11 @@ pub enum Request {
         /// No choice yet.
         status: Empty,
     },
+    /// A sync was asked for: the hooks that wait for one are run. Answered at once.
+    Synced {
+        /// No choice yet.
+        synced: Empty,
+    },
     /// Is this version of the inventory served?
     Live {
         /// The version.
@@ -110,7 +115,7 @@ pub enum Answer {
     Bytes(u64),
     /// Standing: how it stands.
     Standing(Standing),
-    /// Tell: taken.
+    /// Tell, synced: taken.
     Taken,
     /// The request cannot be answered: what, and the remedy.
     Error(String),

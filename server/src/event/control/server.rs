@@ -47,6 +47,7 @@ struct Asked {
     worlds: Arc<dyn Worlds>,
     live: watch::Receiver<u64>,
     launches: Option<Arc<dyn Launches>>,
+    synced: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Asked {
@@ -90,6 +91,7 @@ impl Control {
                 worlds,
                 live,
                 launches: None,
+                synced: None,
             },
         })
     }
@@ -98,6 +100,13 @@ impl Control {
     #[must_use]
     pub fn launching(mut self, launches: Arc<dyn Launches>) -> Self {
         self.asked.launches = Some(launches);
+        self
+    }
+
+    /// Calls this whenever a sync is asked for.
+    #[must_use]
+    pub fn hearing_syncs(mut self, synced: Arc<dyn Fn() + Send + Sync>) -> Self {
+        self.asked.synced = Some(synced);
         self
     }
 
@@ -195,6 +204,12 @@ async fn answer(request: Request, asked: &Asked, lines: &mut Lines, read: BufRea
             // With no time to wait, what is true now counts.
             let is = is || *asked.live.borrow() >= live;
             lines.put(&Answer::Live(is)).await
+        }
+        Request::Synced { .. } => {
+            if let Some(synced) = &asked.synced {
+                synced();
+            }
+            lines.put(&Answer::Taken).await
         }
         Request::Launch { launch, mac, server } => {
             let Some(launches) = &asked.launches else {
