@@ -6,7 +6,6 @@
 //! order of the changes, by whomever they were made: this process sees them all when it takes them up. Never waited for by a machine or by
 //! whoever makes a change. No hook refuses a change: the command line stores one without this process, so that such a rule would hold
 //! only while it runs.
-#![expect(clippy::disallowed_methods, reason = "looks which folders of hooks there are")]
 
 mod moments;
 mod program;
