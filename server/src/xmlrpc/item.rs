@@ -7,6 +7,7 @@ use crate::inventory::{Form, Inventory, Row, Shape, Shown, extra_docs, field_doc
 use crate::model::{Dict, DictValue, Inherit, Kind, Name, Parent, Timestamp};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// What an object is to Cobbler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +98,7 @@ fn of_form(form: Form, text: &str) -> Value {
 }
 
 /// A field of ours that Cobbler has too.
-fn own(kind: Kind, field: &str, shown: &Shown) -> Value {
-    let doc = field_docs(kind).iter().find(|doc| doc.name == field);
-    let shape = doc.map_or(Shape::Text, |doc| doc.shape);
+fn own(kind: Kind, field: &str, shape: Shape, shown: &Shown) -> Value {
     // Cobbler's owners are inherited from its settings, and its dictionaries are until a profile or system has its own.
     let inherited = field == "owners"
         || shape == Shape::Dict && !matches!(kind, Kind::Distro | Kind::Image)
@@ -138,7 +137,10 @@ fn own(kind: Kind, field: &str, shown: &Shown) -> Value {
 /// Cobbler names each object by 32 hexadecimal digits; ours follow from kind and name.
 fn uid(kind: Kind, name: &Name) -> String {
     let digest = Sha256::digest(format!("{kind}\0{name}").as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
 }
 
 /// The object that stands above this one, and how deep it stands.
@@ -175,30 +177,71 @@ fn place(inventory: &Inventory, row: &Row) -> (String, i64) {
     }
 }
 
+/// What is the same for all objects of a kind, worked out once: a list of a thousand asks for it a thousand times.
+struct Common {
+    /// Cobbler's fields that mean nothing here, with what it says where they were never set.
+    unset: BTreeMap<String, Value>,
+    /// The same of an interface.
+    unset_interface: BTreeMap<String, Value>,
+    /// How each of those is read, by its name and whether it is an interface's. One that means something here is not among them.
+    forms: BTreeMap<(&'static str, bool), Form>,
+    /// What our own fields are.
+    shapes: BTreeMap<&'static str, Shape>,
+}
+
+impl Common {
+    fn new(kind: Kind) -> Self {
+        let unset = |of_interface: bool| {
+            let extras = extra_docs(kind).filter(move |extra| extra.doc.of_interface == of_interface);
+            let extras = extras.filter(|extra| !OURS.contains(&extra.doc.name));
+            let values = extras.map(|extra| (extra.doc.name.to_owned(), of_form(extra.form, extra.default)));
+            values.collect()
+        };
+        // Of two of one name the first counts.
+        let shapes: BTreeMap<&'static str, Shape> =
+            field_docs(kind).iter().rev().map(|doc| (doc.name, doc.shape)).collect();
+        let extras: Vec<_> = extra_docs(kind).collect();
+        let forms = extras.into_iter().rev();
+        let forms = forms.map(|extra| ((extra.doc.name, extra.doc.of_interface), extra.form));
+        Self {
+            unset: unset(false),
+            unset_interface: unset(true),
+            forms: forms
+                .filter(|((name, _), _)| !shapes.contains_key(name) && *name != "name")
+                .collect(),
+            shapes,
+        }
+    }
+
+    fn of(kind: Kind) -> Option<&'static Self> {
+        static ALL: OnceLock<BTreeMap<Kind, Common>> = OnceLock::new();
+        ALL.get_or_init(|| Kind::ALL.into_iter().map(|kind| (kind, Self::new(kind))).collect())
+            .get(&kind)
+    }
+}
+
 /// Every field of an object, as a user who is logged in sees it. `armed` is what Cobbler calls `netboot_enabled`.
 pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<String, Value> {
-    let Some(kind) = row.kind() else {
+    let Some((kind, common)) = row.kind().and_then(|kind| Some((kind, Common::of(kind)?))) else {
         return BTreeMap::new();
     };
-    let mut all: BTreeMap<String, Value> = BTreeMap::new();
+    let mut all = common.unset.clone();
     let mut interfaces: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
-    for extra in extra_docs(kind).filter(|extra| !extra.doc.of_interface) {
-        all.insert(extra.doc.name.to_owned(), of_form(extra.form, extra.default));
-    }
     if let Row::System(system) = row {
         for name in system.interfaces.keys() {
-            let extras = extra_docs(kind).filter(|extra| extra.doc.of_interface);
-            let defaults = extras.map(|extra| (extra.doc.name.to_owned(), of_form(extra.form, extra.default)));
-            interfaces.insert(name.to_string(), defaults.collect());
+            interfaces.insert(name.to_string(), common.unset_interface.clone());
         }
     }
     for value in field_values(row) {
-        let known = field_docs(kind).iter().any(|doc| doc.name == value.field) || value.field == "name";
-        let shown = match extra_docs(kind).find(|extra| {
-            !known && extra.doc.name == value.field && extra.doc.of_interface == value.interface.is_some()
-        }) {
-            Some(extra) => of_form(extra.form, &value.value.to_string()),
-            None => own(kind, value.field, &value.value),
+        if OURS.contains(&value.field) {
+            continue;
+        }
+        let shown = match common.forms.get(&(value.field, value.interface.is_some())) {
+            Some(form) => of_form(*form, &value.value.to_string()),
+            None => {
+                let shape = common.shapes.get(value.field).copied().unwrap_or(Shape::Text);
+                own(kind, value.field, shape, &value.value)
+            }
         };
         match &value.interface {
             Some(name) => interfaces
@@ -277,7 +320,6 @@ pub(super) fn whole(inventory: &Inventory, row: &Row, armed: bool) -> BTreeMap<S
         }
         Row::Menu(_) | Row::Arm(_) => {}
     }
-    all.retain(|name, _| !OURS.contains(&name.as_str()));
     for (old, new) in [("kickstart", "autoinstall"), ("ks_meta", "autoinstall_meta")] {
         if let Some(value) = all.get(new).cloned() {
             all.insert(old.to_owned(), value);
