@@ -316,6 +316,57 @@ fn snippets_are_looked_up_from_the_machine_to_everybody() {
 }
 
 #[test]
+fn machines_share_what_is_compiled_and_nobody_sees_anothers_snippet() {
+    let texts = [
+        "{% include 's' %}{% if true %}{% include 'snippets/s' %}{% endif %}",
+        "{% macro m() %}{{ snippet('s') }}{% endmacro %}{{ m() }}{{ snippet('calls') }}",
+        "{% from 'library' import m %}{{ m() }}",
+    ];
+    let mut assets = with_template(assets(), "library", "{% macro m() %}{{ snippet('s') }}{% endmacro %}");
+    for (name, text) in [
+        ("s", "all"),
+        ("calls", "{{ snippet('s') }}"),
+        ("per_system/s/web1", "own {{ name }}"),
+    ] {
+        assets = with_snippet(assets, name, text);
+    }
+    for (number, text) in texts.iter().enumerate() {
+        assets = with_template(assets, &format!("t{number}"), text);
+    }
+    let mut web1 = answer(FAMILIES[2], DHCP, "");
+    let mut web2 = web1.clone();
+    let mut system = cordwainer::model::System::clone(web2.resolved.system.as_ref().unwrap());
+    system.name = "web2".parse().unwrap();
+    web2.resolved.system = Some(std::sync::Arc::new(system));
+    let world = world(defaults(), assets);
+    let mut render = |number: usize| {
+        [&mut web1, &mut web2].map(|asked| {
+            asked.template.value = format!("t{number}");
+            render::answer_file(asked, &world).unwrap()
+        })
+    };
+    // Twice, since the first time compiles.
+    for _ in 0..2 {
+        assert_eq!(render(0), ["own web1all", "allall"]);
+        assert_eq!(render(1), ["own web1own web1", "allall"]);
+        assert_eq!(render(2), ["own web1", "all"]);
+    }
+}
+
+#[test]
+fn the_steps_of_all_snippets_are_counted_together() {
+    let busy = with_snippet(assets(), "busy", "{% for a in range(4000) %}{% endfor %}x");
+    let mut asked = answer(FAMILIES[2], DHCP, "");
+    asked.template.value = "t".into();
+    let render = |times: u32| {
+        let text = format!("{{% for a in range({times}) %}}{{{{ snippet('busy') }}}}{{% endfor %}}");
+        render::answer_file(&asked, &world(defaults(), with_template(busy.clone(), "t", &text)))
+    };
+    assert_eq!(render(5).unwrap(), "xxxxx");
+    assert_eq!(render(100).unwrap_err().kind, ErrorKind::TooMuch);
+}
+
+#[test]
 fn a_changed_copy_of_the_texts_never_shows_what_was_compiled_before() {
     let before = with_snippet(with_template(assets(), "t", "old {{ snippet('s') }}"), "s", "old");
     let mut asked = answer(FAMILIES[2], DHCP, "");

@@ -70,7 +70,7 @@ const SNIPPETS: [(&str, &str); 2] = [
 fn variables() -> Map<String, Value> {
     let mut found = Map::new();
     for variable in render::variables(&asked(), &world(defaults(), assets())) {
-        found.insert(variable.name.clone(), variable.shown());
+        found.insert(variable.name.to_string(), variable.shown());
     }
     found.insert("root_password_hash".into(), json!(HASH));
     found

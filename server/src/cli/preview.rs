@@ -60,7 +60,7 @@ pub(super) fn everyone(world: &World, systems: usize) -> Vec<(Kind, Name)> {
 pub(super) fn variables(answer: &AnswerFile, world: &World) -> Vec<(String, Value)> {
     render::variables(answer, world)
         .into_iter()
-        .map(|variable| (variable.name.clone(), variable.shown()))
+        .map(|variable| (variable.name.to_string(), variable.shown()))
         .collect()
 }
 

@@ -4,6 +4,7 @@
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
+use std::borrow::Cow;
 
 /// Gives `env` the filters `sh`, `ks`, `preseed`, `json`, `xml`, `cdata`, `yaml`, `data_url`, `package` and `one_line`.
 pub(super) fn add_filters(env: &mut Environment<'_>) {
@@ -22,7 +23,9 @@ pub(super) fn add_filters(env: &mut Environment<'_>) {
 /// What a value is as text: scalars only, and nothing undefined.
 fn text(value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::String | ValueKind::Number | ValueKind::Bool => Ok(value.to_string()),
+        ValueKind::String | ValueKind::Number | ValueKind::Bool => {
+            Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        }
         ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
         _ => Err(Error::new(ErrorKind::InvalidOperation, "not a text")),
     }
@@ -47,10 +50,13 @@ fn sh(text: &str) -> String {
 }
 
 /// Every control character and line end as a blank.
-fn one_line_of_text(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || is_line_end(c) { ' ' } else { c })
-        .collect()
+fn one_line_of_text(text: &str) -> Cow<'_, str> {
+    // Nearly every value is a line already.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
+    let blank = |c: char| if c.is_control() || is_line_end(c) { ' ' } else { c };
+    text.chars().map(blank).collect()
 }
 
 /// One kickstart word: the installer splits lines with Python's shlex, where `\` escapes inside double quotes.

@@ -4,29 +4,30 @@
 //! file, never runs a value as a template, never shows a value in an error: minijinja's own texts quote them, so only the place and the
 //! kind of an error leave this file.
 
+use super::rendering::{self, Rendering};
 use super::vars::{Variable, variables};
 use super::{encode, methods, sized};
 use crate::assets::{Assets, Template};
 use crate::boot::{AnswerFile, World};
 use crate::inventory::Resolved;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, State, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Longest answer file, in bytes.
 pub const LONGEST: usize = 1024 * 1024;
 /// Steps of one rendering, snippets included: about 50,000 turns of a small loop.
 const FUEL: u64 = 200_000;
-/// How deep macros and includes may call each other within one template, and snippets one another: together they bound the stack.
+/// How deep macros and includes may call each other within one template; how deep snippets, is the rendering's to say.
 const DEPTH: usize = 24;
-const SNIPPET_DEPTH: usize = 8;
 const SNIPPETS: &str = "snippets/";
+
+/// An object as the folder of its own snippets and its name: `per_system`, `web1`.
+pub(super) type Owner = (String, String);
 
 /// What went wrong in a template, in the field's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,14 +113,16 @@ impl fmt::Display for ErrorKind {
 }
 
 /// Templates and snippets, and the environment that holds them compiled.
-struct Compiled {
-    texts: Texts,
+pub(super) struct Compiled {
+    pub(super) texts: Texts,
     env: Environment<'static>,
+    /// The objects with snippets of their own: (`per_system`, `web1`), ...
+    owners: BTreeSet<Owner>,
 }
 
 /// Every text by the name that includes and errors give it.
 #[derive(Clone)]
-struct Texts {
+pub(super) struct Texts {
     templates: imbl::OrdMap<String, Arc<Template>>,
     snippets: imbl::OrdMap<String, Arc<Template>>,
 }
@@ -131,70 +134,23 @@ impl Texts {
             None => self.templates.get(name),
         }
     }
-}
 
-/// What the parts of one rendering share.
-struct Shared {
-    compiled: Arc<Compiled>,
-    /// Names of the objects whose own snippets come first: `per_system/x/web1`, ...
-    layers: Vec<(&'static str, String)>,
-    context: Value,
-    fuel: AtomicU64,
-    depth: AtomicUsize,
-}
-
-impl Shared {
-    /// The name of the text of a snippet, in Cobbler's order: the system's own, the nearest profile's, the distro's, everybody's.
-    fn snippet(&self, name: &str) -> Option<String> {
-        let own = self
-            .layers
+    /// The name of the text of a snippet, in Cobbler's order: those of `layers`, the system's own first, then everybody's.
+    pub(super) fn snippet(&self, layers: &[Owner], name: &str) -> Option<String> {
+        let own = layers
             .iter()
             .map(|(folder, object)| format!("{folder}/{name}/{object}"));
         own.chain([name.to_owned()])
-            .find(|path| self.compiled.texts.snippets.contains_key(path))
+            .find(|path| self.snippets.contains_key(path))
             .map(|path| format!("{SNIPPETS}{path}"))
     }
 
-    /// Any text by the name that errors give it.
-    fn source(&self, name: &str) -> Option<&Arc<Template>> {
-        self.compiled.texts.source(name)
-    }
-
-    /// Renders the template `name`, on what fuel is left.
-    fn render(&self, mut env: Environment<'_>, name: &str) -> Result<String, Error> {
-        if self.depth.fetch_add(1, Ordering::Relaxed) > SNIPPET_DEPTH {
-            return Err(Error::from(minijinja::ErrorKind::OutOfFuel));
+    /// What `{% include %}` means by `name`: a text of that name, or what `snippet()` would find.
+    fn included<'a>(&self, layers: &[Owner], name: &'a str) -> Cow<'a, str> {
+        match self.source(name) {
+            Some(_) => name.into(),
+            None => self.snippet(layers, name).map_or_else(|| name.into(), Into::into),
         }
-        env.set_fuel(Some(self.fuel.load(Ordering::Relaxed)));
-        let mut out = Bounded(Vec::new());
-        let captured = env
-            .get_template(name)?
-            .render_captured_to(self.context.clone(), &mut out)?;
-        let used = captured.state().fuel_levels().map_or(0, |(used, _)| used);
-        self.depth.fetch_sub(1, Ordering::Relaxed);
-        // A snippet that costs nothing could still call itself for ever.
-        let used = used.saturating_add(10);
-        let _ = self.fuel.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            Some(left.saturating_sub(used))
-        });
-        String::from_utf8(out.0).map_err(|_| Error::from(minijinja::ErrorKind::WriteFailure))
-    }
-}
-
-/// A writer that refuses to grow past [`LONGEST`].
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len().saturating_add(bytes.len()) > LONGEST {
-            return Err(io::Error::other("too long"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -203,7 +159,6 @@ impl Write for Bounded {
 /// # Errors
 /// [`TemplateError`] names the template, the line and the cause.
 pub fn answer_file(answer: &AnswerFile, world: &World) -> Result<String, TemplateError> {
-    let variables = variables(answer, world);
     let name = &answer.template.value;
     let fail = |kind| TemplateError {
         template: name.clone(),
@@ -211,20 +166,22 @@ pub fn answer_file(answer: &AnswerFile, world: &World) -> Result<String, Templat
         kind,
     };
     let compiled = compiled(&world.assets).ok_or_else(|| fail(ErrorKind::Syntax))?;
-    let shared = Arc::new(Shared {
-        compiled: Arc::clone(&compiled),
-        layers: layers(&answer.resolved),
-        context: context(&variables),
-        fuel: AtomicU64::new(FUEL),
-        depth: AtomicUsize::new(0),
-    });
-    if shared.source(name).is_none() {
+    if compiled.texts.source(name).is_none() {
         return Err(fail(ErrorKind::Missing));
     }
-    let rendered = shared
-        .render(environment(&shared), name)
-        .map_err(|error| explain(&error, name, &shared, &variables))?;
-    let replaced = replace_marks(&rendered, &variables);
+    let layers = layers(&answer.resolved, &compiled.owners);
+    // Cloning the environment costs as much as running a template, so only who has snippets of its own gets one.
+    let own = (!layers.is_empty()).then(|| with_own_snippets(&compiled, &layers));
+    let rendering = Arc::new(Rendering::new(
+        Arc::clone(&compiled),
+        layers,
+        variables(answer, world),
+        FUEL,
+    ));
+    let rendered = rendering
+        .render(own.as_ref().unwrap_or(&compiled.env), name)
+        .map_err(|error| explain(&error, name, &compiled.texts, rendering.variables()))?;
+    let replaced = replace_marks(rendered, rendering.variables());
     if replaced.len() > LONGEST {
         return Err(fail(ErrorKind::TooMuch));
     }
@@ -251,27 +208,24 @@ pub fn well_formed(name: &str, text: &str) -> Result<(), TemplateError> {
     }
 }
 
-fn layers(resolved: &Resolved) -> Vec<(&'static str, String)> {
+/// The objects of a machine that have snippets of their own, the nearest first.
+fn layers(resolved: &Resolved, owners: &BTreeSet<Owner>) -> Vec<Owner> {
+    if owners.is_empty() {
+        return Vec::new();
+    }
     let mut layers = Vec::new();
     if let Some(system) = &resolved.system {
-        layers.push(("per_system", system.name.to_string()));
+        layers.push(("per_system".to_owned(), system.name.to_string()));
     }
     layers.extend(
         resolved
             .profiles
             .iter()
-            .map(|profile| ("per_profile", profile.name.to_string())),
+            .map(|profile| ("per_profile".to_owned(), profile.name.to_string())),
     );
-    layers.push(("per_distro", resolved.distro.name.to_string()));
+    layers.push(("per_distro".to_owned(), resolved.distro.name.to_string()));
+    layers.retain(|layer| owners.contains(layer));
     layers
-}
-
-fn context(variables: &[Variable]) -> Value {
-    let map: serde_json::Map<String, serde_json::Value> = variables
-        .iter()
-        .map(|variable| (variable.name.clone(), variable.value().clone()))
-        .collect();
-    Value::from(Serde(map))
 }
 
 /// The templates of `assets`, compiled now if nobody did so before. None is never seen: the syntax below is one that minijinja knows.
@@ -307,8 +261,13 @@ fn compile(assets: &Assets) -> Option<Arc<Compiled>> {
     env.set_unknown_method_callback(methods::call);
     encode::add_filters(&mut env);
     sized::add_filters(&mut env);
+    env.set_fuel(Some(FUEL));
+    env.add_function("snippet", rendering::snippet);
     let sources = texts.clone();
     env.set_loader(move |name| Ok(sources.source(name).map(|template| template.text.to_string())));
+    let names = texts.clone();
+    // {% include 'x' %} finds a snippet as snippet('x') does.
+    env.set_path_join_callback(move |name, _| names.included(&[], name));
     // One that does not compile says so when it is rendered. Those of single objects can be as many as the machines: each as it is asked for.
     for name in texts.templates.keys() {
         let _ = env.get_template(name);
@@ -316,32 +275,35 @@ fn compile(assets: &Assets) -> Option<Arc<Compiled>> {
     for path in texts.snippets.keys().filter(|path| !path.starts_with("per_")) {
         let _ = env.get_template(&format!("{SNIPPETS}{path}"));
     }
-    Some(Arc::new(Compiled { texts, env }))
+    let owners = texts
+        .snippets
+        .keys()
+        .filter_map(|path| {
+            let (folder, rest) = path.split_once('/')?;
+            let (_, object) = rest.rsplit_once('/')?;
+            Some((folder.to_owned(), object.to_owned()))
+        })
+        .collect();
+    Some(Arc::new(Compiled { texts, env, owners }))
 }
 
-/// The compiled texts as one rendering sees them: the snippets of its own objects first.
-fn environment(shared: &Arc<Shared>) -> Environment<'static> {
-    let mut env = shared.compiled.env.clone();
-    let names = Arc::clone(shared);
-    // {% include 'x' %} finds a snippet as snippet('x') does.
-    env.set_path_join_callback(move |name, _| match names.source(name) {
-        Some(_) => name.into(),
-        None => names.snippet(name).map_or_else(|| name.into(), Into::into),
-    });
-    let snippets = Arc::clone(shared);
-    env.add_function("snippet", move |state: &mut State<'_, '_>, name: String| {
-        let Some(name) = snippets.snippet(&name) else {
-            return Err(Error::new(minijinja::ErrorKind::TemplateNotFound, name));
-        };
-        snippets.render(state.env().clone(), &name)
-    });
+/// The compiled texts as a machine sees them whose objects have snippets of their own.
+fn with_own_snippets(compiled: &Arc<Compiled>, layers: &[Owner]) -> Environment<'static> {
+    let mut env = compiled.env.clone();
+    let (names, layers) = (Arc::clone(compiled), layers.to_vec());
+    env.set_path_join_callback(move |name, _| names.texts.included(&layers, name));
     env
 }
 
 /// Replaces `@@name@@` by the variable's text, as Cobbler does after rendering. Unknown names stay; what was put in is not looked at again.
-fn replace_marks(text: &str, variables: &[Variable]) -> String {
+fn replace_marks(text: String, variables: &[Variable]) -> String {
+    // Looking for one letter is much quicker than for two, and there are few of it.
+    let mark = |(at, _): (usize, &str)| text.get(at..).is_some_and(|rest| rest.starts_with("@@"));
+    if !text.match_indices('@').any(mark) {
+        return text;
+    }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once("@@") {
         out.push_str(before);
         let found = after.split_once("@@").and_then(|(name, behind)| {
@@ -376,7 +338,7 @@ fn plain(value: &serde_json::Value) -> Option<String> {
 }
 
 /// An error of minijinja as ours: from its innermost cause, with words of the template and never of a value.
-fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable]) -> TemplateError {
+fn explain(error: &Error, template: &str, texts: &Texts, variables: &[Variable]) -> TemplateError {
     let mut innermost = error;
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
@@ -387,7 +349,7 @@ fn explain(error: &Error, template: &str, shared: &Shared, variables: &[Variable
     }
     let name = innermost.name().or_else(|| error.name()).unwrap_or(template);
     let line = innermost.line().or_else(|| error.line()).unwrap_or(0);
-    let text = shared.source(name).map_or("", |template| &template.text);
+    let text = texts.source(name).map_or("", |template| &template.text);
     let spelled = innermost
         .range()
         .map(|range| whole_of(text, range))
@@ -432,7 +394,7 @@ fn whole_of(text: &str, range: Range<usize>) -> Range<usize> {
 
 /// The undefined name among the words of the failing expression, and its nearest neighbour among the variables.
 fn undefined(spelled: Option<String>, variables: &[Variable]) -> ErrorKind {
-    let known: BTreeSet<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
+    let known: BTreeSet<&str> = variables.iter().map(|variable| &*variable.name).collect();
     let Some(spelled) = spelled else {
         return ErrorKind::Undefined {
             name: None,

@@ -114,7 +114,7 @@ pub fn leaves_login(answer: &AnswerFile, world: &World, rendered: &str) -> bool 
     // A hash of an old scheme, or a key of a new kind, that the settings name.
     let mut known: Vec<String> = Vec::new();
     for variable in variables(answer, world) {
-        match (variable.name.as_str(), variable.value()) {
+        match (&*variable.name, variable.value()) {
             ("root_password_hash", Value::String(hash)) => known.push(hash.clone()),
             ("ssh_authorized_keys", Value::Array(keys)) => {
                 known.extend(keys.iter().filter_map(Value::as_str).map(str::to_owned));

@@ -14,6 +14,7 @@ mod login;
 mod methods;
 mod overlay;
 mod pxelinux;
+mod rendering;
 mod sized;
 mod vars;
 

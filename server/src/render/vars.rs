@@ -7,6 +7,8 @@ use crate::inventory::network::{self, LinkKind, NetworkPlan};
 use crate::inventory::{self, Layer, Merged, Sourced};
 use crate::model::{Arch, Hostname, Name, Subnet};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 
@@ -14,7 +16,7 @@ use std::net::Ipv4Addr;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Variable {
     /// Its name.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// The value is one of the three that must not be printed, under whatever name.
     secret: bool,
     value: Value,
@@ -74,10 +76,10 @@ const LISTS: [&str; 7] = [
     "post_commands",
 ];
 
-/// Every variable that the template of `answer` sees, by name.
+/// Every variable that the template of `answer` sees, sorted by name.
 #[must_use]
 pub fn variables(answer: &AnswerFile, world: &World) -> Vec<Variable> {
-    let mut set = Set(Map::new());
+    let mut set = Set(BTreeMap::new());
     objects(&mut set, answer);
     let subnet = own_subnet(answer, world);
     network_of(&mut set, answer, world, subnet);
@@ -91,17 +93,14 @@ pub fn variables(answer: &AnswerFile, world: &World) -> Vec<Variable> {
         .filter_map(|name| set.0.get(*name).cloned())
         .filter(|value| *value != json!(""))
         .collect();
-    let mut variables: Vec<Variable> = set
-        .0
+    set.0
         .into_iter()
         .map(|(name, value)| Variable {
             secret: secret_values.contains(&value),
             name,
             value,
         })
-        .collect();
-    variables.sort_by(|a, b| a.name.cmp(&b.name));
-    variables
+        .collect()
 }
 
 /// The values that must not be printed, as they may stand in a rendered text: those longer than a word that stands in any.
@@ -134,11 +133,11 @@ fn is_secret(name: &str, value: &Value) -> bool {
         || value.as_str().is_some_and(super::login::looks_crypted)
 }
 
-struct Set(Map<String, Value>);
+struct Set(BTreeMap<Cow<'static, str>, Value>);
 
 impl Set {
-    fn put(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(name.to_owned(), value.into());
+    fn put(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        self.0.insert(name.into(), value.into());
     }
 
     fn text(&self, name: &str) -> &str {
@@ -290,7 +289,7 @@ fn network_of(set: &mut Set, answer: &AnswerFile, world: &World, subnet: Option<
             "static_routes": routes, "mtu": text(interface.mtu), "management": interface.management,
         });
         for (field, value) in fields.as_object().into_iter().flatten() {
-            set.put(&format!("{field}_{name}"), value.clone());
+            set.put(format!("{field}_{name}"), value.clone());
         }
         by_name.insert(name.to_string(), fields);
         // What is no card is in `links` only.
@@ -376,7 +375,7 @@ fn meta(set: &mut Set, meta: &Merged) {
                 several => Value::from(several.to_vec()),
             },
         };
-        set.0.insert(name, value);
+        set.put(name, value);
     }
 }
 

@@ -340,7 +340,7 @@ fn variables(asked: &Asked<'_>, resolved: Resolved) -> Value {
     let all = render::variables(&answer, asked.world);
     members(
         all.iter()
-            .map(|variable| (variable.name.clone(), json(&variable.shown()))),
+            .map(|variable| (variable.name.to_string(), json(&variable.shown()))),
     )
 }
 
