@@ -333,8 +333,9 @@ impl Worker {
         let before = self.live.read_only.then(|| self.live.installs.clone());
         let commit = job(&mut self.live, now);
         let writes = !commit.rows.is_empty();
-        if discover && !writes {
-            // An OFFER promises nothing that must survive. An ACK without rows repeats one whose row may be on its way: it waits.
+        // An OFFER promises nothing that must survive. Another answer without rows repeats one whose row may be on its way, and waits for
+        // it; where nothing is on its way, all that it rests on is on disk and shown.
+        if !writes && (discover || (self.writing.is_none() && self.has_nothing_to_write())) {
             (commit.then)(Ok(()));
             return;
         }
