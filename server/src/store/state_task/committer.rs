@@ -10,7 +10,7 @@ use crate::store::{Clock, LiveDb, StoreError};
 use arc_swap::ArcSwap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 
 /// What is written and answered together.
 #[derive(Default)]
@@ -56,7 +56,20 @@ impl Committer {
     /// Writes batch after batch until there can be no more. `done` hears of each; of one that failed before its answers leave, so that
     /// whoever is told asks again of a memory that is put right.
     pub(super) fn run(mut self, batches: &Receiver<Batch>, done: impl Fn(Outcome)) {
-        for batch in batches {
+        let mut grows = true;
+        loop {
+            let batch = match batches.try_recv() {
+                Ok(batch) => batch,
+                Err(TryRecvError::Empty) if grows => {
+                    grows = self.db.lay_out_log();
+                    continue;
+                }
+                Err(TryRecvError::Empty) => match batches.recv() {
+                    Ok(batch) => batch,
+                    Err(RecvError) => break,
+                },
+                Err(TryRecvError::Disconnected) => break,
+            };
             let outcome = self.write(&batch);
             let result = match &outcome {
                 Outcome::Rows(result) => result.clone(),
