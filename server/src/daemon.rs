@@ -7,6 +7,7 @@ mod heartbeat;
 mod hooks;
 mod inventory_watch;
 mod power;
+mod slice;
 mod snapshots;
 mod state;
 mod texts;
@@ -102,6 +103,10 @@ pub enum DaemonError {
 /// # Errors
 /// [`DaemonError`], with the remedy.
 pub fn serve(config: Config, options: Options) -> Result<(), DaemonError> {
+    // Before the first thread: they take it over.
+    if let Err(error) = slice::shorten() {
+        tracing::debug!("on a busy host answers may wait for their turn: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
