@@ -170,7 +170,7 @@ pub fn answer_file(answer: &AnswerFile, world: &World) -> Result<String, Templat
         return Err(fail(ErrorKind::Missing));
     }
     let layers = layers(&answer.resolved, &compiled.owners);
-    // Cloning the environment costs as much as running a template, so only who has snippets of its own gets one.
+    // A clone of the environment is not free, so only who has snippets of its own gets one.
     let own = (!layers.is_empty()).then(|| with_own_snippets(&compiled, &layers));
     let rendering = Arc::new(Rendering::new(
         Arc::clone(&compiled),
