@@ -1,6 +1,7 @@
 //! Cobbler's own holes, tried one by one (each by its CVE), and documents that are made to cost: all refused.
 
 use super::{PASSWORD, Server, get};
+use crate::http::curl_text;
 use cordwainer::xmlrpc::{METHODS, Needs, Value, members};
 use std::time::{Duration, Instant};
 
@@ -255,4 +256,76 @@ fn without_a_login_only_names_and_what_koan_needs_are_seen() {
         .call("get_system", &["web1".into(), false.into(), false.into(), token])
         .unwrap();
     assert_eq!(get(&whole, "comment"), &Value::from("canarycomment"));
+}
+
+#[test]
+fn whatever_path_an_admin_names_the_servers_own_files_are_sent_to_nobody() {
+    let server = Server::new("");
+    let token = server.login("admin");
+    let call = server.calls_with(&token);
+    let state = server.session.path("state").display().to_string();
+    let (key, database) = (format!("{state}/server.key"), format!("{state}/inventory.db"));
+    let template = server.session.write("etc/kickstarts/own.ks", "rootpw canary\n");
+    let session = server.session.path("").display().to_string();
+    let elsewhere = server.session.write("elsewhere/linux", "a kernel");
+    std::os::unix::fs::symlink(&state, server.session.path("elsewhere/link")).unwrap();
+    let by_link = server.session.path("elsewhere/link").display().to_string();
+    for (name, kernel, initrd, tree) in [
+        ("files", key.as_str(), database.as_str(), ""),
+        ("linked", &format!("{by_link}/server.key"), &template, ""),
+        ("state", "server.key", "inventory.db", state.as_str()),
+        ("by-link", "server.key", "inventory.db", &by_link),
+        ("above", "state/server.key", "state/inventory.db", &session),
+        ("root", "etc/passwd", "etc/passwd", "/"),
+        (
+            "own",
+            "kickstarts/own.ks",
+            "own.ks",
+            &server.session.path("etc").display().to_string(),
+        ),
+    ] {
+        let id = call("new_distro", &[]);
+        for (field, value) in [("name", name), ("kernel", kernel), ("initrd", initrd), ("tree", tree)] {
+            call("modify_distro", &[id.clone(), field.into(), value.into()]);
+        }
+        call("save_distro", &[id]);
+        for path in [
+            "",
+            "server.key",
+            "state/server.key",
+            "inventory.db",
+            "kickstarts/own.ks",
+            "etc/passwd",
+            "-/kernel",
+            "-/initrd/0",
+        ] {
+            for place in [format!("/d/{name}/{path}"), format!("/cobbler/links/{name}/{path}")] {
+                let url = format!("http://127.0.0.1:{}{place}", server.port);
+                let code = curl_text(&["-s", "-o", "/dev/null", "-w", "%{http_code}", &url]);
+                assert_eq!(code, "404", "{place}");
+            }
+        }
+    }
+    for (field, file) in [("key", &key), ("template", &template)] {
+        let id = call("new_image", &[]);
+        call("modify_image", &[id.clone(), "name".into(), field.into()]);
+        call("modify_image", &[id.clone(), "file".into(), file.as_str().into()]);
+        call("save_image", &[id]);
+        let url = format!("http://127.0.0.1:{}/images2/{field}", server.port);
+        assert_eq!(curl_text(&["-s", "-o", "/dev/null", "-w", "%{http_code}", &url]), "404");
+    }
+    // A distro that names another file of that host is served as ever, and `check` says what is wrong with the others.
+    let id = call("new_distro", &[]);
+    for (field, value) in [("name", "fine"), ("kernel", elsewhere.as_str()), ("initrd", &elsewhere)] {
+        call("modify_distro", &[id.clone(), field.into(), value.into()]);
+    }
+    call("save_distro", &[id]);
+    let url = format!("http://127.0.0.1:{}/d/fine/-/kernel", server.port);
+    assert_eq!(curl_text(&["-s", &url]), "a kernel");
+    let check = server.session.run(&["check"]);
+    let all = format!("{}{}", check.out, check.err);
+    assert!(
+        all.contains("keeps to itself") && all.contains("distro edit --name above --tree"),
+        "{all}"
+    );
 }

@@ -219,6 +219,7 @@ fn world(root: &Path) -> World {
     let media = Media {
         kernel: file("boot/vmlinuz"),
         initrd: vec![file("boot/initrd.img")],
+        tree: Some(Ok(root.join("tree"))),
     };
     assets.media.insert("lab".parse().unwrap(), Arc::new(media));
     for (name, text) in [

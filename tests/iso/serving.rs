@@ -6,7 +6,7 @@ use crate::cli::Session;
 use crate::http::{Lab, curl, curl_text};
 use crate::lab::need;
 use crate::tftp::reader::{Reader, request, sized};
-use crate::tftp::serving::{Nowhere, Serving, pattern};
+use crate::tftp::serving::{Nowhere, Serving, pattern, tree_of};
 use cordwainer::distro::iso_source::Iso;
 use cordwainer::event::What;
 use cordwainer::inventory::Row;
@@ -131,6 +131,9 @@ fn tftp_never_mixes_two_images_and_refuses_another_one() {
         });
         inventory.put(Row::Distro(Arc::new(distro)));
         world.inventory = Arc::new(inventory);
+        let mut assets = (*world.assets).clone();
+        assets.media.insert("d1".parse().unwrap(), tree_of(&image));
+        world.assets = Arc::new(assets);
         world
     });
     let asked = request("d/d1/initrd.gz", sized(1428, 1));

@@ -126,6 +126,7 @@ fn armed(mut world: World) -> World {
         Arc::new(cordwainer::assets::Media {
             kernel: media("linux"),
             initrd: vec![media("initrd.gz")],
+            tree: world.assets.media.get("d1").and_then(|media| media.tree.clone()),
         }),
     );
     world.assets = Arc::new(assets);

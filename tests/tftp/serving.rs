@@ -1,6 +1,6 @@
 //! The real server part on loopback, over a folder with a loader and a tree, its events kept.
 
-use cordwainer::assets::{Asset, Assets};
+use cordwainer::assets::{Asset, Assets, Media};
 use cordwainer::boot::{Effect, World};
 use cordwainer::config::Config;
 use cordwainer::event::{Event, What};
@@ -119,6 +119,7 @@ impl Serving {
                 assets.loaders.insert((*name).to_owned(), asset(&path));
             }
         }
+        assets.media.insert("d1".parse().unwrap(), tree_of(&root));
         let mut inventory = Inventory::default();
         inventory.put(Row::Distro(Arc::new(distro(root))));
         let world = change(World {
@@ -196,6 +197,15 @@ impl Drop for Serving {
             runtime.shutdown_background();
         }
     }
+}
+
+/// What is known of a distro whose tree may be served and whose kernel no test boots.
+pub fn tree_of(root: &Path) -> Arc<Media> {
+    Arc::new(Media {
+        kernel: Err("no test boots it".to_owned()),
+        initrd: Vec::new(),
+        tree: Some(Ok(root.to_owned())),
+    })
 }
 
 fn asset(path: &Path) -> Arc<Asset> {

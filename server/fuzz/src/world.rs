@@ -211,8 +211,15 @@ fn assets() -> Assets {
     let media = Media {
         kernel: Ok(asset("/srv/debian/linux")),
         initrd: vec![Ok(asset("/srv/debian/initrd.gz"))],
+        tree: None,
+    };
+    let rocky = Media {
+        kernel: Err("never looked at".into()),
+        initrd: Vec::new(),
+        tree: Some(Ok("/srv/rocky9".into())),
     };
     assets.media.insert("debian12".parse().unwrap(), Arc::new(media));
+    assets.media.insert("rocky9".parse().unwrap(), Arc::new(rocky));
     assets
 }
 

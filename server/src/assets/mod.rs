@@ -3,6 +3,7 @@
 //! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
 
 mod glob;
+mod private;
 pub mod watch;
 
 pub use glob::matches as glob_matches;
@@ -10,7 +11,7 @@ pub use glob::matches as glob_matches;
 use crate::model::{Distro, Name, version_holds};
 use std::any::Any;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// One file that may be served.
@@ -51,6 +52,22 @@ pub struct Media {
     pub kernel: Result<Asset, String>,
     /// The initrds in loading order, each as found.
     pub initrd: Vec<Result<Asset, String>>,
+    /// The root of its tree, where it may be served; or why not. None where it has no tree.
+    pub tree: Option<Result<PathBuf, String>>,
+}
+
+impl Media {
+    /// Whether files of the tree at `root` may be served.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn serves(&self, root: &Path) -> Result<(), String> {
+        match &self.tree {
+            Some(Ok(seen)) if seen == root => Ok(()),
+            Some(Err(why)) => Err(why.clone()),
+            _ => Err(format!("{} was not looked at yet", root.display())),
+        }
+    }
 }
 
 /// The file of an image, as found.

@@ -8,6 +8,7 @@
     reason = "IO: looks at the folders that hold loaders, templates and trees, and opens kernels to see that they can be read"
 )]
 
+use super::private::{PRIVATE, Private};
 use super::{Asset, Assets, Compiled, ImageFile, Media, SignatureFacts, Template, VersionedArgs};
 use crate::config::Config;
 use crate::distro::library::Library;
@@ -128,6 +129,7 @@ fn same(before: &imbl::OrdMap<String, Arc<Template>>, now: &BTreeMap<String, Arc
 pub struct Watcher {
     config: Arc<Config>,
     loader_paths: Vec<PathBuf>,
+    private: Private,
     built_in: (BTreeMap<String, Arc<Template>>, BTreeMap<String, Arc<Template>>),
     texts: BTreeMap<PathBuf, (Stamp, Arc<Template>)>,
     last: Texts,
@@ -153,6 +155,7 @@ impl Watcher {
         let mut loader_paths = config.loader_paths.clone();
         loader_paths.extend(system);
         Self {
+            private: Private::of(&config),
             config,
             loader_paths,
             built_in: built_in(),
@@ -384,13 +387,22 @@ impl Watcher {
     }
 
     fn media_of(&self, distro: &Distro) -> Media {
+        let tree = distro.tree.as_ref().map(|tree| match self.private.holds_tree(&tree.root) {
+            true => Err(format!(
+                "{} holds what the server keeps to itself: its state or its templates; cordwainer distro edit --name {} --tree PATH",
+                tree.root.display(),
+                distro.name
+            )),
+            false => Ok(tree.root.clone()),
+        });
+        let of = |what, path| match &tree {
+            Some(Err(why)) => Err(why.clone()),
+            _ => self.media_file(distro, what, path),
+        };
         Media {
-            kernel: self.media_file(distro, "kernel", &distro.kernel),
-            initrd: distro
-                .initrd
-                .iter()
-                .map(|path| self.media_file(distro, "initrd", path))
-                .collect(),
+            kernel: of("kernel", &distro.kernel),
+            initrd: distro.initrd.iter().map(|path| of("initrd", path)).collect(),
+            tree,
         }
     }
 
@@ -409,11 +421,8 @@ impl Watcher {
             _ => format!("{shown} cannot be used: {error}; {again}"),
         };
         let path = self.told(std::fs::canonicalize(shown)).map_err(told)?;
-        let own = std::fs::canonicalize(&self.config.state).ok();
-        if own.is_some() && path.parent() == own.as_deref() {
-            return Err(format!(
-                "{shown} lies where the server keeps its databases and its key, which it sends to nobody; {again}"
-            ));
+        if self.private.holds_file(&path) {
+            return Err(format!("{shown} {PRIVATE}; {again}"));
         }
         // What is no file is not opened: a pipe would never come back.
         let metadata = self.told(std::fs::metadata(&path)).map_err(told)?;
@@ -442,6 +451,12 @@ impl Watcher {
             ),
             None => {
                 let full = PathBuf::from(path);
+                if self.private.holds_file(&full) {
+                    let name = &distro.name;
+                    return Err(format!(
+                        "{what} {path} {PRIVATE}; cordwainer distro edit --name {name} --{what} PATH"
+                    ));
+                }
                 let opened = std::fs::File::open(&full).and_then(|file| file.metadata());
                 let facts = |metadata: Metadata| metadata.is_file().then(|| (metadata.len(), metadata.mtime()));
                 (full, opened.map(facts))

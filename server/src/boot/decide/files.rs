@@ -61,6 +61,14 @@ pub(super) fn tree_file(deciding: &mut Deciding<'_>, name: &Name, path: &str) ->
     };
     infer_stage(deciding, &distro, path);
     if let Some(tree) = &distro.tree {
+        let media = deciding.world.assets.media.get(name);
+        let serves = media.map_or_else(
+            || Err("its files were not looked at yet".to_owned()),
+            |media| media.serves(&tree.root),
+        );
+        if let Err(why) = serves {
+            return deciding.not_found("not served", format!("distro {name}: {why}"));
+        }
         deciding.trace.held("tree", format!("a file of distro {name}"));
         return Answer::TreeFile {
             distro: name.clone(),

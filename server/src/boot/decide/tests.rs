@@ -112,6 +112,7 @@ fn world(dhcp: DhcpMode, armed: bool) -> World {
         Arc::new(Media {
             kernel: Ok(asset("/srv/lab/boot/vmlinuz")),
             initrd: vec![Ok(asset("/srv/lab/boot/initrd.img"))],
+            tree: Some(Ok("/srv/lab".into())),
         }),
     );
     assets.signatures.insert(
@@ -470,6 +471,7 @@ fn a_missing_kernel_degrades_to_the_own_disk() {
         Arc::new(Media {
             kernel: Err("gone".into()),
             initrd: vec![],
+            tree: Some(Ok("/srv/lab".into())),
         }),
     );
     world.assets = Arc::new(assets);
