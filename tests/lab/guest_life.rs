@@ -224,7 +224,38 @@ fn a_guest_lives_through_every_state() {
     assert_eq!(site.libvirtd.state("vlan1"), None);
     assert_eq!(site.libvirtd.volumes(), ["echo.img"]);
 
+    of_an_image(&site);
     clones_and_adopts(&site, &uri);
+}
+
+/// A guest of a `virt-clone` image: its disk stands on the image's, which stays as it is.
+fn of_an_image(site: &Site<'_>) {
+    let golden = site.libvirtd.pool().join("echo.img");
+    let before = std::fs::read(&golden).unwrap();
+    let file = golden.to_str().unwrap();
+    let image = [
+        "image",
+        "add",
+        "--name",
+        "golden",
+        "--image-type",
+        "virt-clone",
+        "--file",
+        file,
+    ];
+    assert!(site.server.output(&image).status.success());
+    let made = site.create_output("image1", &["--image", "golden"]);
+    assert!(made.status.success(), "{}", said(&made));
+    until("it speaks", || {
+        site.libvirtd.serial_log("image1").contains("a guest speaks")
+    });
+    let all = site.guest("delete", "image1", &["--disks"]);
+    assert!(!all.contains("echo.img"), "{all}");
+    assert_eq!(site.libvirtd.volumes(), ["echo.img"]);
+    assert!(
+        std::fs::read(&golden).unwrap() == before,
+        "who boots of it writes to it"
+    );
 }
 
 #[test]
