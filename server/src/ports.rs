@@ -121,9 +121,16 @@ pub trait Effects: Send + Sync + 'static {
 
 /// Hands installers of armed guests to the supervisor.
 pub trait Launches: Send + Sync + 'static {
-    /// Claims the arming of `system`, durably, and says what starts its installer. `mac` is its card, `server` our address as it reaches us.
+    /// Claims the arming of `system`, durably, and says what starts its installer. `mac` is its card, `server` our address as it reaches us,
+    /// `behind` the address of its hypervisor where it asks from that.
     /// An error is a sentence that says why not, and the remedy.
-    fn launch(&self, system: Name, mac: Mac, server: Ipv4Addr) -> BoxFuture<'_, Result<Launching, String>>;
+    fn launch(
+        &self,
+        system: Name,
+        mac: Mac,
+        server: Ipv4Addr,
+        behind: Option<Ipv4Addr>,
+    ) -> BoxFuture<'_, Result<Launching, String>>;
 }
 
 /// One row of live.db that a job wants written.

@@ -190,6 +190,7 @@ fn world(root: &Path) -> World {
         mac: Some(MAC),
         // Not the address that the tests ask from.
         bound: Some(Ipv4Addr::new(192, 0, 2, 77)),
+        behind: false,
         stage: None,
         partitioned: false,
         attempts: 1,

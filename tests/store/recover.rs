@@ -59,6 +59,7 @@ pub fn installation(arm: &Arm, state: State, partitioned: bool) -> Installation 
         state,
         mac: Some(Mac::new([2, 0, 0, 0, 0, 1])),
         bound: Some(Ipv4Addr::new(10, 0, 0, 1)),
+        behind: false,
         stage: None,
         partitioned,
         attempts: 1,

@@ -75,6 +75,7 @@ fn launch() -> Input {
     Input::Launch {
         mac: lease(1).mac,
         address: lease(1).address,
+        behind: false,
         asked: None,
     }
 }

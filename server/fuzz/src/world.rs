@@ -166,6 +166,7 @@ fn installs() -> Installs {
         state,
         mac: Some(mac(last)),
         bound: Some(address(last)),
+        behind: false,
         stage: Some(Stage::Kernel),
         partitioned: false,
         attempts: 1,

@@ -140,7 +140,25 @@ impl<'a> Deciding<'a> {
     ///
     /// # Errors
     /// Why not, for the log.
-    fn owns_address(&self, mac: Mac, peer: Ipv4Addr, bound: Option<Ipv4Addr>) -> Result<&'static str, String> {
+    fn owns_address(
+        &self,
+        mac: Mac,
+        peer: Ipv4Addr,
+        installation: Option<&Installation>,
+    ) -> Result<&'static str, String> {
+        let bound = installation.and_then(|seen| seen.bound);
+        let behind = bound.filter(|_| installation.is_some_and(|seen| seen.behind));
+        if behind == Some(peer) {
+            return Ok("its hypervisor has the address, and the guest is behind it");
+        }
+        let judged = self.by_subnet(mac, peer, bound);
+        match behind {
+            None => judged,
+            Some(through) => judged.map_err(|why| format!("{why}; as a guest it was to ask from {through}")),
+        }
+    }
+
+    fn by_subnet(&self, mac: Mac, peer: Ipv4Addr, bound: Option<Ipv4Addr>) -> Result<&'static str, String> {
         match self.world.config.binding_of(peer) {
             Binding::Lease | Binding::Guest => match self.world.installs.holders.get(&peer) {
                 Some(holder) if *holder == mac => Ok("our lease of the address is this machine's"),

@@ -196,6 +196,7 @@ fn claimed(scene: &Scene, world: &mut World, facts: &Facts) -> (String, String) 
     let launch = Input::Launch {
         mac: scene.machine.mac,
         address: facts.peer.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        behind: false,
         asked: None,
     };
     let open = before.as_ref().is_none_or(|seen| seen.arm != arm.id);

@@ -16,9 +16,15 @@ pub(super) struct Guests {
 }
 
 impl Launches for Guests {
-    fn launch(&self, system: Name, mac: Mac, server: Ipv4Addr) -> BoxFuture<'_, Result<Launching, String>> {
+    fn launch(
+        &self,
+        system: Name,
+        mac: Mac,
+        server: Ipv4Addr,
+        behind: Option<Ipv4Addr>,
+    ) -> BoxFuture<'_, Result<Launching, String>> {
         Box::pin(async move {
-            let (launching, effect) = self.decide(&system, mac, server)?;
+            let (launching, effect) = self.decide(&system, mac, server, behind)?;
             self.effects
                 .before(vec![effect])
                 .await
@@ -29,7 +35,13 @@ impl Launches for Guests {
 }
 
 impl Guests {
-    fn decide(&self, system: &Name, mac: Mac, server: Ipv4Addr) -> Result<(Launching, Effect), String> {
+    fn decide(
+        &self,
+        system: &Name,
+        mac: Mac,
+        server: Ipv4Addr,
+        behind: Option<Ipv4Addr>,
+    ) -> Result<(Launching, Effect), String> {
         let world = self.worlds.world();
         let record = world
             .inventory
@@ -81,7 +93,9 @@ impl Guests {
         };
         let input = Input::Launch {
             mac,
-            address: Ipv4Addr::UNSPECIFIED,
+            // A guest's kernel has no address yet; one behind its hypervisor will never be seen with another than that one's.
+            address: behind.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            behind: behind.is_some(),
             asked: None,
         };
         let effect = Effect::Install {

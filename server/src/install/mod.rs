@@ -106,6 +106,10 @@ pub struct Installation {
     pub mac: Option<Mac>,
     /// The address that the install token is bound to.
     pub bound: Option<Ipv4Addr>,
+    /// True when that is its hypervisor's address: a guest behind address translation, of which the supervisor told that it asks from
+    /// there. It has no lease and no neighbour entry that could be looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub behind: bool,
     /// The furthest stage seen in this attempt.
     pub stage: Option<Stage>,
     /// True from the first sign of partitioning, in any attempt.

@@ -20,6 +20,8 @@ pub enum Input {
         mac: Mac,
         /// Its address, which the install token is bound to; 0.0.0.0 for a guest's kernel, which has none yet.
         address: Ipv4Addr,
+        /// True when that is the address of its hypervisor, which a guest asks from behind it.
+        behind: bool,
         /// When it last asked by DHCP, if that is known.
         asked: Option<Timestamp>,
     },
@@ -85,6 +87,7 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
             state: State::Armed,
             mac: None,
             bound: None,
+            behind: false,
             stage: None,
             partitioned: false,
             attempts: 0,
@@ -110,7 +113,12 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
     match input {
         // Judged once more: between the decision and now, partitioning may have begun, or the arming run out.
         Input::Launch { asked, .. } if !arm.is_in_force(now) || !may_launch(before, *asked, now) => return None,
-        Input::Launch { mac, address, asked } => {
+        Input::Launch {
+            mac,
+            address,
+            behind,
+            asked,
+        } => {
             if after.attempts == 0 || is_new_attempt(&after, *asked, now) {
                 after.attempts = after.attempts.saturating_add(1);
                 after.stage = None;
@@ -119,6 +127,7 @@ pub fn step(arm: &Arm, before: Option<&Installation>, input: &Input, now: Timest
             after.mac = Some(*mac);
             // A guest's kernel starts before it has an address: the token is bound by the subnet's rule alone then.
             after.bound = (!address.is_unspecified()).then_some(*address);
+            after.behind = *behind;
         }
         Input::BootedAgain => {
             after.state = State::Held;
@@ -193,6 +202,7 @@ mod tests {
         Input::Launch {
             mac: Mac::new([2, 0, 0, 0, 0, 1]),
             address: Ipv4Addr::new(192, 0, 2, 10),
+            behind: false,
             asked: None,
         }
     }
@@ -202,6 +212,7 @@ mod tests {
         Input::Launch {
             mac: Mac::new([2, 0, 0, 0, 0, 1]),
             address: Ipv4Addr::new(192, 0, 2, 10),
+            behind: false,
             asked: Some(Timestamp(asked)),
         }
     }

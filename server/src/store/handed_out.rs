@@ -212,6 +212,7 @@ mod tests {
             state,
             mac: None,
             bound: None,
+            behind: false,
             stage: None,
             partitioned,
             attempts: 1,

@@ -265,6 +265,7 @@ fn rows_to_hold(
             state: State::Held,
             mac: known.and_then(|known| known.mac),
             bound: known.and_then(|known| known.bound),
+            behind: known.is_some_and(|known| known.behind),
             stage: known.and_then(|known| known.stage),
             partitioned: true,
             attempts: known.map_or(1, |known| known.attempts),

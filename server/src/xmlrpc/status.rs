@@ -133,6 +133,7 @@ mod tests {
             state,
             mac: None,
             bound: (last != 0).then(|| [192, 0, 2, last].into()),
+            behind: false,
             stage,
             partitioned: false,
             attempts: 2,

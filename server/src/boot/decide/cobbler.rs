@@ -48,10 +48,10 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, ask: &CobblerAsk) -> Answer {
 /// The MAC by which the address that asks is the system's own.
 fn own_mac(deciding: &Deciding<'_>, system: &System) -> Result<Mac, String> {
     let peer = deciding.facts.peer.ok_or("the request has no address to judge")?;
-    let bound = deciding.installation_of(system).and_then(|seen| seen.bound);
+    let seen = deciding.installation_of(system);
     let mut why = format!("system {} has no MAC", system.name);
     for mac in system.macs() {
-        match deciding.owns_address(mac, peer, bound) {
+        match deciding.owns_address(mac, peer, seen.as_deref()) {
             Ok(_) => return Ok(mac),
             Err(cause) => why = cause,
         }
@@ -105,6 +105,7 @@ fn of_system(deciding: &mut Deciding<'_>, name: &str, token: Option<&str>, file:
         let launch = Input::Launch {
             mac,
             address: peer,
+            behind: false,
             asked,
         };
         before(deciding, &arm, launch);

@@ -198,7 +198,7 @@ pub(super) fn answer_file(deciding: &mut Deciding<'_>, token: &str, file: &str) 
     let (Some(mac), Some(peer)) = (installation.mac, deciding.facts.peer) else {
         return deciding.not_found("wrong address", "the request has no address to judge");
     };
-    match deciding.owns_address(mac, peer, installation.bound) {
+    match deciding.owns_address(mac, peer, Some(&installation)) {
         Ok(why) => deciding.trace.held("binding", why),
         Err(why) => return deciding.not_found("wrong address", why),
     }

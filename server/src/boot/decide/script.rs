@@ -58,7 +58,12 @@ pub(super) fn choose(deciding: &mut Deciding<'_>, dialect: Dialect) -> Answer {
     );
     if let Some(address) = deciding.facts.peer {
         let asked = deciding.asked(mac);
-        let input = Input::Launch { mac, address, asked };
+        let input = Input::Launch {
+            mac,
+            address,
+            behind: false,
+            asked,
+        };
         deciding.effects.push(Effect::Install {
             when: When::Before,
             act: Act {

@@ -150,11 +150,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; refused where it is not armed, or may not be started again.
-    pub fn launch(&self, system: &Name, mac: Mac, server: Ipv4Addr) -> Result<Launching, ClientError> {
+    pub fn launch(
+        &self,
+        system: &Name,
+        mac: Mac,
+        server: Ipv4Addr,
+        behind: Option<Ipv4Addr>,
+    ) -> Result<Launching, ClientError> {
         let request = Request::Launch {
             launch: system.clone(),
             mac,
             server,
+            behind,
         };
         for answer in self.ask(&request, Some(PATIENCE))? {
             if let Answer::Launching(launching) = answer? {

@@ -61,6 +61,9 @@ pub enum Request {
         mac: Mac,
         /// This server's address as the guest reaches it.
         server: Ipv4Addr,
+        /// The address of its hypervisor, where the guest asks from that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<Ipv4Addr>,
     },
     /// The bytes of a kernel or an initrd.
     Media {

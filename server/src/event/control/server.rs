@@ -211,13 +211,18 @@ async fn answer(request: Request, asked: &Asked, lines: &mut Lines, read: BufRea
             }
             lines.put(&Answer::Taken).await
         }
-        Request::Launch { launch, mac, server } => {
+        Request::Launch {
+            launch,
+            mac,
+            server,
+            behind,
+        } => {
             let Some(launches) = &asked.launches else {
                 return lines
                     .put(&Answer::Error("this daemon starts no guests".to_owned()))
                     .await;
             };
-            let answer = match launches.launch(launch, mac, server).await {
+            let answer = match launches.launch(launch, mac, server, behind).await {
                 Ok(launching) => Answer::Launching(Box::new(launching)),
                 Err(why) => Answer::Error(why),
             };
