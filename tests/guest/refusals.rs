@@ -1,7 +1,7 @@
 //! What no guest is made of: each refusal names the thing, what there is, and the remedy.
 
 use cordwainer::guest::{
-    Accel, Dhcp, Firmware, Host, Method, Network, NicSource, Options, Origin, Pool, Refused, Spec, plan,
+    Accel, Dhcp, Firmware, Forward, Host, Method, Network, NicSource, Options, Origin, Pool, Refused, Spec, plan,
 };
 use cordwainer::model::{Arch, Mac, Name, VirtWish};
 use std::path::PathBuf;
@@ -29,7 +29,8 @@ fn host() -> Host {
             bridge: Some("virbr0".to_owned()),
             address: Some("192.168.122.1".parse().unwrap()),
             dhcp: true,
-            isolated: false,
+            network: Some("192.168.122.0/24".parse().unwrap()),
+            forward: Forward::Translated,
             active: true,
         }],
     }

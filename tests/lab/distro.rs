@@ -54,6 +54,17 @@ pub fn busybox() -> PathBuf {
     program
 }
 
+/// A kernel, and these drivers of it in the order in which they load.
+///
+/// # Panics
+/// When it cannot be had; ask [`super::need::DISTRO`] first.
+pub fn kernel_with(wanted: &[&str]) -> (Vec<u8>, guest_modules::Modules) {
+    let (store, _lock) = store();
+    let kernel = Kernel::find(&store);
+    let modules = guest_modules::collect_these(&kernel.modules, wanted);
+    (kernel.image, modules)
+}
+
 /// The folder of what is made once, and the lock on it: two test processes may run at a time.
 fn store() -> (PathBuf, Flock<fs::File>) {
     let store = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("lab");

@@ -2,7 +2,7 @@
 //! its serial console. Each command is typed as an admin types it, and libvirt says what became of it.
 
 use std::io::{Read, Write};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::server::ADDRESS_NET;
 use super::vm::PATIENCE;
 
 /// Says a line on the first serial port, and sends back whatever comes from there.
-fn echo() -> Vec<u8> {
+pub(super) fn echo() -> Vec<u8> {
     let mut code = vec![
         0x31, 0xc0, // xor ax, ax
         0x8e, 0xd8, // mov ds, ax
@@ -50,7 +50,7 @@ fn echo() -> Vec<u8> {
     code
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -60,26 +60,26 @@ fn said(output: &Output) -> String {
 
 impl Site<'_> {
     /// Makes a guest on a thin copy of the boot sector's disk.
-    fn copies(&self, name: &str, more: &[&str]) -> Output {
+    pub(super) fn copies(&self, name: &str, more: &[&str]) -> Output {
         let disk = ["--method", "import", "--disk", "backing=echo.img"];
         self.create_output(name, &[&disk, more].concat())
     }
 
-    fn copied(&self, name: &str, more: &[&str]) -> String {
+    pub(super) fn copied(&self, name: &str, more: &[&str]) -> String {
         let output = self.copies(name, more);
         assert!(output.status.success(), "{}", said(&output));
         said(&output)
     }
 
     /// `guest COMMAND NAME ...`, which must work; all that it printed.
-    fn guest(&self, command: &str, name: &str, more: &[&str]) -> String {
+    pub(super) fn guest(&self, command: &str, name: &str, more: &[&str]) -> String {
         let output = self.server.output(&[&["guest", command, name], more].concat());
         assert!(output.status.success(), "guest {command} {name}: {}", said(&output));
         said(&output)
     }
 
     /// The row of a guest in `guest list`.
-    fn row(&self, name: &str) -> serde_json::Value {
+    pub(super) fn row(&self, name: &str) -> serde_json::Value {
         let list = self.server.json(&["guest", "list"]);
         let rows = list["guests"].as_array().unwrap();
         rows.iter()
@@ -88,16 +88,21 @@ impl Site<'_> {
             .clone()
     }
 
-    fn lives(&self, name: &str) -> String {
+    pub(super) fn lives(&self, name: &str) -> String {
         self.row(name)["life"].as_str().unwrap().to_owned()
     }
 
     /// Types on a guest's console until it has said `wanted`, then leaves it with Ctrl-].
-    fn types(&self, name: &str, more: &[&str], text: &str, wanted: &str) {
+    pub(super) fn types(&self, name: &str, more: &[&str], text: &str, wanted: &str) {
         let arguments = [&["guest", "console", name], more].concat();
-        let mut console = self
-            .server
-            .command(&arguments)
+        talk(self.server.command(&arguments), text, wanted);
+    }
+}
+
+/// Types on the console that `command` opens until it has said `wanted`, then leaves it with Ctrl-]; all that was shown.
+pub(super) fn talk(mut command: Command, text: &str, wanted: &str) -> String {
+    {
+        let mut console = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -128,6 +133,7 @@ impl Site<'_> {
         }
         keys.write_all(&[0x1d]).unwrap();
         assert!(console.wait().unwrap().success(), "{seen}");
+        seen
     }
 }
 
@@ -268,6 +274,24 @@ fn a_guest_moves_to_another_host() {
     let far = Libvirtd::start_on_host(&net, "hv2", "10.77.0.2");
     std::fs::write(site.libvirtd.pool().join("echo.img"), echo()).unwrap();
     site.supervise();
+    // A disk that is written, and nobody says that both see it.
+    site.copied("stays1", &[]);
+    let refused = site
+        .server
+        .output(&["guest", "migrate", "stays1", "--to", "qemu+tcp://10.77.0.2/system"]);
+    for part in [
+        "runs on where it was",
+        "storage that both hosts mount",
+        "--copy-storage",
+    ] {
+        assert!(
+            !refused.status.success() && said(&refused).contains(part),
+            "{}",
+            said(&refused)
+        );
+    }
+    assert_eq!(site.lives("stays1"), "running");
+    site.guest("delete", "stays1", &["--disks"]);
     // Both see the folder of the disk; libvirt believes that of network file systems only, or of a disk that nobody writes.
     site.copied("move1", &["--autostart", "--xml-set", "./devices/disk[1]/readonly=yes"]);
     until("it speaks", || {
@@ -284,6 +308,35 @@ fn a_guest_moves_to_another_host() {
     assert_eq!(show["spec"]["connect"], there, "it would be installed anew where it is");
     site.guest("delete", "move1", &[]);
     assert_eq!(far.state("move1"), None);
+}
+
+#[test]
+fn a_guest_takes_its_disk_along() {
+    if !ready("a_guest_takes_its_disk_along") {
+        return;
+    }
+    let net = Net::new(&[ADDRESS_NET]);
+    let mut site = Site::unsupervised(&net);
+    // Another machine: what lies in the near one's pool is not there.
+    let far = Libvirtd::start_with_twin(&net, "hv2", "10.77.0.2", &site.libvirtd);
+    std::fs::write(site.libvirtd.pool().join("echo.img"), echo()).unwrap();
+    site.supervise();
+    site.create_output("move1", &["--method", "import", "--disk", "volume=echo.img"]);
+    until("it speaks", || {
+        site.libvirtd.serial_log("move1").contains("a guest speaks")
+    });
+    let there = "qemu+tcp://10.77.0.2/system";
+    site.guest("migrate", "move1", &["--to", there, "--copy-storage"]);
+    assert_eq!(site.libvirtd.state("move1"), None);
+    assert_eq!(far.state("move1").as_deref(), Some("running"));
+    site.types("move1", &[], "went along\r", "went along");
+    let copied = std::fs::read(far.twin().join("echo.img")).unwrap();
+    assert_eq!(copied, echo(), "its disk is there too");
+    // It boots from the copy.
+    site.guest("destroy", "move1", &[]);
+    site.guest("start", "move1", &[]);
+    site.types("move1", &[], "once more\r", "once more");
+    site.guest("delete", "move1", &[]);
 }
 
 /// A clone of a golden volume with UEFI, and a domain that somebody else made.

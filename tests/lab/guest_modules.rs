@@ -35,6 +35,12 @@ pub struct Modules {
 /// Collects the modules below `root` (`/lib/modules/VERSION`).
 #[must_use]
 pub fn collect(root: &Path) -> Modules {
+    collect_these(root, WANTED)
+}
+
+/// The same for other drivers.
+#[must_use]
+pub fn collect_these(root: &Path, wanted: &[&str]) -> Modules {
     let mut found = BTreeMap::new();
     list(&root.join("kernel"), &mut found);
     let mut modules = Modules {
@@ -42,7 +48,7 @@ pub fn collect(root: &Path) -> Modules {
         order: BTreeMap::new(),
     };
     let mut loaded = BTreeMap::new();
-    for &name in WANTED {
+    for &name in wanted {
         let mut order = Vec::new();
         add(name, &found, &mut loaded, &mut order);
         modules.order.insert(name.to_owned(), order);

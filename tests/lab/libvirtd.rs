@@ -46,11 +46,13 @@ pub struct Libvirtd<'net> {
     folder: tempfile::TempDir,
     log: Option<Child>,
     daemon: Option<Child>,
-    listen: Option<String>,
+    listens: bool,
     /// Its QEMU runs as nobody and has no KVM.
     humble: bool,
     /// It has a /dev/kvm that works, if this machine has one.
     kvm: bool,
+    /// The folder that is another's outside.
+    twin_at: Option<PathBuf>,
 }
 
 impl<'net> Libvirtd<'net> {
@@ -83,16 +85,64 @@ impl<'net> Libvirtd<'net> {
     /// asking who is there.
     #[must_use]
     pub fn start_on_host(net: &'net Net, name: &str, address: &str) -> Self {
+        Self::start_on_host_with(net, name, address, "listen_tls = 0\n")
+    }
+
+    /// As [`Libvirtd::start_on_host`], and it answers on TLS too: `certificates` has cacert.pem, servercert.pem and serverkey.pem.
+    #[must_use]
+    pub fn start_with_tls(net: &'net Net, name: &str, address: &str, certificates: &Path) -> Self {
+        let at = certificates.display();
+        let more = format!(
+            "listen_tls = 1\nca_file = \"{at}/cacert.pem\"\ncert_file = \"{at}/servercert.pem\"\nkey_file = \"{at}/serverkey.pem\"\n"
+        );
+        Self::start_on_host_with(net, name, address, &more)
+    }
+
+    /// As [`Libvirtd::start_on_host`], with a storage pool `twin` in the folder that is `near`'s pool, where it has another folder.
+    #[must_use]
+    pub fn start_with_twin(net: &'net Net, name: &str, address: &str, near: &Libvirtd<'_>) -> Self {
+        let far = Self::start_there(net, name, address, "listen_tls = 0\n", Some(near.pool()));
+        far.virsh(&[
+            "pool-create-as",
+            "twin",
+            "dir",
+            "--target",
+            near.pool().to_str().unwrap(),
+        ]);
+        far
+    }
+
+    /// What its pool `twin` holds.
+    #[must_use]
+    pub fn twin(&self) -> PathBuf {
+        self.folder.path().join("twin")
+    }
+
+    fn start_on_host_with(net: &'net Net, name: &str, address: &str, more: &str) -> Self {
+        Self::start_there(net, name, address, more, None)
+    }
+
+    fn start_there(net: &'net Net, name: &str, address: &str, more: &str, twin: Option<PathBuf>) -> Self {
         let host = net.host(name, None);
         host.ip(&["link", "add", "br0", "type", "bridge"]);
         host.ip(&["link", "set", "br0", "addrgenmode", "none"]);
         host.ip(&["link", "set", "br0", "up"]);
         host.ip(&["link", "set", "eth0", "master", "br0"]);
         host.ip(&["addr", "add", &format!("{address}/24"), "dev", "br0"]);
-        Self::start_with(Where::Host(host), Some(address.to_owned()), false, true)
+        Self::start_so(Where::Host(host), Some((address, more)), false, true, twin)
     }
 
-    fn start_with(place: Where<'net>, listen: Option<String>, humble: bool, kvm: bool) -> Self {
+    fn start_with(place: Where<'net>, listen: Option<(&str, &str)>, humble: bool, kvm: bool) -> Self {
+        Self::start_so(place, listen, humble, kvm, None)
+    }
+
+    fn start_so(
+        place: Where<'net>,
+        listen: Option<(&str, &str)>,
+        humble: bool,
+        kvm: bool,
+        twin_at: Option<PathBuf>,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix(&format!("server-{}-virt-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -101,6 +151,8 @@ impl<'net> Libvirtd<'net> {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         fs::create_dir(folder.path().join("pool")).unwrap();
+        fs::create_dir(folder.path().join("twin")).unwrap();
+        fs::create_dir(folder.path().join("lib/dnsmasq")).unwrap();
         // Where koan puts disks, and virt-install the kernels that it fetched.
         for name in ["images", "boot"] {
             fs::create_dir_all(folder.path().join("lib").join(name)).unwrap();
@@ -123,12 +175,12 @@ impl<'net> Libvirtd<'net> {
             fs::set_permissions(folder.path().join("kvm"), fs::Permissions::from_mode(0o000)).unwrap();
         }
         let mut conf = LIBVIRTD_CONF.to_owned();
-        if let Some(address) = &listen {
+        if let Some((address, more)) = listen {
             // One that others reach may be where a guest is moved to: never to the same host, which is told by its uuid.
             qemu.push_str(&format!("migration_host = \"{address}\"\n"));
             conf.push_str("host_uuid = \"6c1f0f4a-3d0b-4a55-9a53-2f6d1c8e7b02\"\n");
             conf.push_str(&format!(
-                "listen_tls = 0\nlisten_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"{address}\"\n"
+                "listen_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"{address}\"\n{more}"
             ));
         }
         fs::write(folder.path().join("etc/libvirtd.conf"), conf).unwrap();
@@ -138,9 +190,10 @@ impl<'net> Libvirtd<'net> {
             folder,
             log: None,
             daemon: None,
-            listen,
+            listens: listen.is_some(),
             humble,
             kvm,
+            twin_at,
         };
         let mut virtlogd = libvirtd.inside("exec /usr/sbin/virtlogd -p /run/libvirt/virtlogd.pid");
         libvirtd.log = Some(Child::start("virtlogd", &mut virtlogd));
@@ -159,6 +212,13 @@ impl<'net> Libvirtd<'net> {
             let own = self.folder.path().join(name);
             prelude.push_str(&format!("mkdir -p {place}; mount --bind '{}' {place}\n", own.display()));
         }
+        if let Some(at) = &self.twin_at {
+            prelude.push_str(&format!(
+                "mount --bind '{}' '{}'\n",
+                self.twin().display(),
+                at.display()
+            ));
+        }
         if self.humble && Path::new("/dev/kvm").exists() {
             let kvm = self.folder.path().join("kvm");
             prelude.push_str(&format!("mount --bind '{}' /dev/kvm\n", kvm.display()));
@@ -174,6 +234,18 @@ impl<'net> Libvirtd<'net> {
         command
     }
 
+    /// The host that it has for itself.
+    ///
+    /// # Panics
+    /// When it stands beside the boot server.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        match &self.place {
+            Where::Host(host) => host,
+            Where::Server(_) => panic!("it has no host of its own"),
+        }
+    }
+
     /// A program on the hypervisor itself, which meets this libvirtd at its usual places.
     #[must_use]
     pub fn host_command(&self, program: &str) -> Command {
@@ -187,7 +259,7 @@ impl<'net> Libvirtd<'net> {
     /// # Panics
     /// When it does not.
     pub fn serve(&mut self) {
-        let listen = if self.listen.is_some() { " --listen" } else { "" };
+        let listen = if self.listens { " --listen" } else { "" };
         let mut command = self.inside(&format!("exec /usr/sbin/libvirtd -p /run/libvirt/libvirtd.pid{listen}"));
         self.daemon = Some(Child::start("libvirtd", &mut command));
         let deadline = Instant::now() + PATIENCE;
@@ -355,13 +427,31 @@ impl Drop for Libvirtd<'_> {
             }
         }
         drop(self.log.take());
+        // A network's dnsmasq outlives it too.
+        for entry in fs::read_dir(self.folder.path().join("run/network"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if entry.path().extension().is_some_and(|extension| extension == "pid")
+                && let Ok(text) = fs::read_to_string(entry.path())
+                && let Ok(id) = text.trim().parse()
+            {
+                end_as(id, "dnsmasq");
+            }
+        }
     }
 }
 
 /// SIGKILL to a QEMU that this test's libvirtd started.
 fn end(id: i32) {
-    let is_qemu = fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("qemu"));
-    if is_qemu {
+    end_as(id, "qemu");
+}
+
+/// SIGKILL to a process of this name.
+pub(super) fn end_as(id: i32, program: &str) {
+    let is_it = fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with(program));
+    if is_it {
         let id = nix::unistd::Pid::from_raw(id);
         let _gone = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
     }

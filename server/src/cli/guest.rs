@@ -41,7 +41,14 @@ pub(super) fn run(command: GuestCommand, desk: &Desk) -> Result<Ended, Failure> 
         GuestCommand::List(options) => show::list(options.connect, desk),
         GuestCommand::Show(guest) => show::show(&guest, desk),
         GuestCommand::Start(guest) => act(&guest, Act::Start, desk),
-        GuestCommand::Shutdown(guest) => act(&guest, Act::Shutdown, desk),
+        GuestCommand::Shutdown(options) => {
+            let request = Request::Shutdown {
+                which: which(&options.guest)?,
+                seconds: options.timeout.0.as_secs(),
+                force: options.force,
+            };
+            done(&request, desk)
+        }
         GuestCommand::Destroy(guest) => act(&guest, Act::Destroy, desk),
         GuestCommand::Reboot(guest) => act(&guest, Act::Reboot, desk),
         GuestCommand::Suspend(guest) => act(&guest, Act::Suspend, desk),
@@ -58,7 +65,12 @@ pub(super) fn run(command: GuestCommand, desk: &Desk) -> Result<Ended, Failure> 
         }
         GuestCommand::Migrate(options) => {
             let which = which(&options.guest)?;
-            done(&Request::Migrate { which, to: options.to }, desk)
+            let request = Request::Migrate {
+                which,
+                to: options.to,
+                copy_storage: options.copy_storage,
+            };
+            done(&request, desk)
         }
         GuestCommand::Console(options) => console::attach(&client(desk)?, which(&options.guest)?, options.force, desk),
         GuestCommand::Log(options) => follow::log(which(&options.guest)?, options.follow, desk),

@@ -25,8 +25,9 @@ use virt::enumutil::Enum;
 use virt::error::ErrorNumber;
 use virt::sys;
 
-/// Seconds between two signs of life of a connection, and how many may be missed.
-const KEEPALIVE: (i32, u32) = (5, 3);
+/// Seconds between two signs of life of a connection, and how many may be missed: as virsh has it. A hypervisor under load is silent for
+/// longer than one would think, and with its connection a migration ends.
+const KEEPALIVE: (i32, u32) = (5, 6);
 
 /// Looks at a guest that stops and starts while it is looked at.
 const LOOKS: usize = 10;
@@ -118,7 +119,7 @@ impl Hypervisor {
         events::prepare();
         let away = |error: virt::error::Error| DriverError::Away {
             uri: uri.to_owned(),
-            why: said(&error),
+            why: shortened(&super::away::explained(uri, error.message().trim(), &account())),
         };
         let connect = Connect::open(Some(&without_questions(uri))).map_err(away)?;
         // The test driver knows no keepalive, and local sockets need none.
@@ -409,16 +410,36 @@ impl Hypervisor {
         self.act(uuid, "set autostart of", |domain| domain.set_autostart(on))
     }
 
-    /// Asks it to power off: its agent where one answers, else ACPI.
+    /// Asks it to power off: its agent where one answers, else ACPI. True when it was its agent.
     ///
     /// # Errors
     /// [`DriverError`].
-    pub fn shutdown(&self, uuid: &Uuid) -> Result<(), DriverError> {
-        self.act(uuid, "ask for the power-off of", |domain| {
-            domain
-                .shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-                .or_else(|_| domain.shutdown())
-        })
+    pub fn shutdown(&self, uuid: &Uuid) -> Result<bool, DriverError> {
+        let domain = self.by_uuid(uuid)?;
+        if domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).is_ok() {
+            return Ok(true);
+        }
+        // Xen and the test driver know no ways.
+        domain
+            .shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+            .or_else(|_| domain.shutdown())
+            .map(|()| false)
+            .map_err(|error| {
+                self.error(
+                    &format!("ask for the power-off of guest {}", self.named(&domain)),
+                    &error,
+                )
+            })
+    }
+
+    /// True while it runs.
+    ///
+    /// # Errors
+    /// [`DriverError`].
+    pub fn is_on(&self, uuid: &Uuid) -> Result<bool, DriverError> {
+        self.by_uuid(uuid)?
+            .is_active()
+            .map_err(|error| self.error("tell whether a guest runs", &error))
     }
 
     /// Cuts its power.
@@ -473,13 +494,16 @@ impl Hypervisor {
         Ok(domain.has_managed_save(0).unwrap_or(false))
     }
 
-    /// Moves it to another hypervisor, running, with its configuration.
+    /// Moves it to another hypervisor, running, with its configuration; its disks too where they are to be copied.
     ///
     /// # Errors
     /// [`DriverError`].
-    pub fn migrate(&self, uuid: &Uuid, to: &Self) -> Result<(), DriverError> {
+    pub fn migrate(&self, uuid: &Uuid, to: &Self, copy_storage: bool) -> Result<(), DriverError> {
         self.act(uuid, &format!("migrate to {} the", to.uri), |domain| {
-            let flags = sys::VIR_MIGRATE_LIVE | sys::VIR_MIGRATE_PERSIST_DEST | sys::VIR_MIGRATE_UNDEFINE_SOURCE;
+            let mut flags = sys::VIR_MIGRATE_LIVE | sys::VIR_MIGRATE_PERSIST_DEST | sys::VIR_MIGRATE_UNDEFINE_SOURCE;
+            if copy_storage {
+                flags |= sys::VIR_MIGRATE_NON_SHARED_DISK;
+            }
             domain.migrate(&to.connect, flags, None, None, 0).map(drop)
         })
     }
@@ -680,6 +704,15 @@ fn without_questions(uri: &str) -> String {
     format!("{uri}{sign}no_tty=1")
 }
 
+/// Who this process is, as libvirt and ssh take it.
+fn account() -> String {
+    let id = nix::unistd::geteuid();
+    match nix::unistd::User::from_uid(id) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => format!("\"#{id}\""),
+    }
+}
+
 /// What libvirt says, as one line.
 fn said(error: &virt::error::Error) -> String {
     let text = error.message().trim();
@@ -693,7 +726,7 @@ fn said(error: &virt::error::Error) -> String {
 
 /// What a person reads of a long message: its beginning, and its end, where QEMU says why.
 fn shortened(text: &str) -> String {
-    const BEGINNING: usize = 140;
+    const BEGINNING: usize = 240;
     const END: usize = 260;
     let chars: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match (chars.get(..BEGINNING), chars.len().checked_sub(END)) {
@@ -717,8 +750,8 @@ mod tests {
             short.starts_with("internal error") && short.ends_with("Permission denied"),
             "{short}"
         );
-        assert_eq!(short.chars().count(), 405);
-        for text in ["", "short\nand plain", &"y".repeat(400)] {
+        assert_eq!(short.chars().count(), 505);
+        for text in ["", "short\nand plain", &"y".repeat(500)] {
             assert_eq!(shortened(text), text.replace('\n', " "));
         }
     }

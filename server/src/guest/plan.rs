@@ -8,6 +8,7 @@ use super::spec::{
 };
 use super::wish::{DiskWish, NicWish};
 use crate::model::{Arch, Mac, Name, VirtWish};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::net::Ipv4Addr;
@@ -61,10 +62,27 @@ pub struct Network {
     pub address: Option<Ipv4Addr>,
     /// True when libvirt gives the addresses itself.
     pub dhcp: bool,
-    /// True when nothing leaves it but to its hypervisor: it has no `<forward>`.
-    pub isolated: bool,
+    /// The network of that address.
+    #[serde(default)]
+    pub network: Option<Ipv4Net>,
+    /// How its guests' packets leave it.
+    pub forward: Forward,
     /// True when it is started.
     pub active: bool,
+}
+
+/// How packets leave a network of libvirt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forward {
+    /// Not at all, but to its hypervisor: it has no `<forward>`.
+    Isolated,
+    /// From the address of its hypervisor (`nat`).
+    Translated,
+    /// From the guest's own address, over its hypervisor (`route`, `open`).
+    Routed,
+    /// As if the guest were beside its hypervisor (`bridge`, `private`, `passthrough`, ...).
+    Beside,
 }
 
 /// Who gives the addresses where the guest boots.
@@ -102,6 +120,8 @@ pub struct Options {
     pub reboots_midway: bool,
     /// This server's address as the guest reaches it.
     pub server: Option<Ipv4Addr>,
+    /// Its hypervisor's address, where the guest asks from that.
+    pub behind: Option<Ipv4Addr>,
     /// The system's interfaces: hardware address and `virt_bridge`.
     pub interfaces: Vec<(Mac, Option<String>)>,
     /// `--method`.
@@ -204,6 +224,18 @@ pub enum Refused {
         command: &'static str,
         /// Which.
         name: String,
+    },
+    /// A network of libvirt's where an ordinary user's own libvirt has none.
+    #[error(
+        "guest `{name}` cannot be tied to network `{wanted}`: {uri} is an ordinary user's own libvirt, which makes no networks; use --network user, or --connect qemu:///system"
+    )]
+    SessionNetwork {
+        /// The guest.
+        name: Name,
+        /// Which.
+        wanted: String,
+        /// Its URI.
+        uri: String,
     },
     /// No such network.
     #[error("{uri} has no network `{wanted}`; it has {}; choose one with --network network=NAME, or a bridge with --network bridge=NAME", listed(.have))]
@@ -371,6 +403,7 @@ pub fn plan(
         reinstall,
         reboots_midway: options.reboots_midway,
         server: options.server,
+        behind: options.behind,
         edits: options.edits.clone(),
     })
 }
@@ -432,15 +465,17 @@ fn accel(options: &Options, virt: &VirtWish, host: Option<&Host>, (arch, pv): (A
     }
 }
 
+/// True for a libvirt that an ordinary user runs for himself.
+#[must_use]
+pub fn is_session(connect: &str) -> bool {
+    let place = connect.split(['?', '#']).next().unwrap_or(connect);
+    place.ends_with("/session")
+}
+
 /// libvirt's own folder, which its confinement lets QEMU's log daemon write. A session has no such folder that could be named from
 /// afar, and Xen's console has no log here.
 fn serial_log(name: &Name, connect: &str, pv: bool) -> Option<PathBuf> {
-    let session = connect
-        .split(['?', '#'])
-        .next()
-        .unwrap_or(connect)
-        .ends_with("/session");
-    (!pv && !session).then(|| PathBuf::from(format!("/var/log/libvirt/qemu/{name}-serial.log")))
+    (!pv && !is_session(connect)).then(|| PathBuf::from(format!("/var/log/libvirt/qemu/{name}-serial.log")))
 }
 
 fn nics(
@@ -487,6 +522,14 @@ fn nics(
             .or_else(|| virt.bridge.clone().map(NicSource::Bridge))
             .unwrap_or_else(|| usual_network(&options.connect, pv));
         if let (NicSource::Network(wanted), Some(host)) = (&source, host) {
+            let there = host.networks.iter().any(|network| network.name == *wanted);
+            if !there && is_session(&options.connect) {
+                return Err(Refused::SessionNetwork {
+                    name: name.clone(),
+                    wanted: wanted.clone(),
+                    uri: options.connect.clone(),
+                });
+            }
             network(host, wanted)?;
         }
         let model = if pv { NicModel::Netfront } else { NicModel::Virtio };
@@ -505,7 +548,7 @@ fn nics(
 fn usual_network(connect: &str, pv: bool) -> NicSource {
     if pv {
         NicSource::Bridge("xenbr0".to_owned())
-    } else if connect.ends_with("/session") {
+    } else if is_session(connect) {
         NicSource::User
     } else {
         NicSource::Network("default".to_owned())

@@ -23,6 +23,9 @@ pub enum Request {
     Host {
         /// Which.
         connect: String,
+        /// Whether KVM runs guests there is tried, once: that may take half a minute.
+        #[serde(default)]
+        kvm: bool,
     },
     /// Makes a guest. Answered by [`Reply::Step`]s, then [`Reply::Created`] once it runs, or [`Reply::Refused`].
     Create {
@@ -48,6 +51,17 @@ pub enum Request {
         /// What.
         act: Act,
     },
+    /// Asks a guest to power off, and waits until it is off. Answered by [`Reply::Step`]s and [`Reply::Did`].
+    Shutdown {
+        /// Which.
+        #[serde(flatten)]
+        which: Which,
+        /// How long it may take, in seconds; with 0 it is asked, and not waited for.
+        seconds: u64,
+        /// Its power is cut when it takes longer.
+        #[serde(default)]
+        force: bool,
+    },
     /// Takes a guest away. Answered by [`Reply::Step`]s and [`Reply::Did`].
     Delete {
         /// Which.
@@ -64,6 +78,9 @@ pub enum Request {
         which: Which,
         /// The URI of the other.
         to: String,
+        /// Copy its disks there, for nothing is shared.
+        #[serde(default)]
+        copy_storage: bool,
     },
     /// Takes a domain that somebody else made, or whose metadata is not readable, as a guest: it is installed and left as it is. Answered
     /// by [`Reply::Did`].
@@ -130,8 +147,6 @@ pub struct Which {
 pub enum Act {
     /// Start it from its disk; one that was saved goes on where it was.
     Start,
-    /// Ask it to power off: its agent, else ACPI.
-    Shutdown,
     /// Cut its power. An installation that runs is cancelled by it.
     Destroy,
     /// Ask it to reboot.
@@ -156,7 +171,6 @@ impl Act {
     pub const fn done(self) -> &'static str {
         match self {
             Self::Start => "started",
-            Self::Shutdown => "asked to power off",
             Self::Destroy => "its power was cut",
             Self::Reboot => "asked to reboot",
             Self::Suspend => "suspended",

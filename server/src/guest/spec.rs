@@ -423,6 +423,9 @@ pub struct Spec {
     /// This server's address as the guest reaches it: what its installer's command line points back at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Ipv4Addr>,
+    /// Its hypervisor's address as this server sees it, where the guest asks from that: behind address translation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Ipv4Addr>,
     /// What the admin changes in the XML, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<XmlEdit>,

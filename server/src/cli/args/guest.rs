@@ -22,8 +22,8 @@ pub enum GuestCommand {
     Show(OneGuest),
     /// Start a guest from its disk
     Start(OneGuest),
-    /// Ask a guest to power off
-    Shutdown(OneGuest),
+    /// Ask a guest to power off, by its agent or else by ACPI, and wait until it is off
+    Shutdown(Shutdown),
     /// Cut a guest's power; an installation that runs is cancelled by it
     Destroy(OneGuest),
     /// Ask a guest to reboot
@@ -279,9 +279,26 @@ pub struct Migrate {
     /// Which.
     #[command(flatten)]
     pub guest: OneGuest,
-    /// The other hypervisor; both must reach the guest's disks
+    /// The other hypervisor; both must reach the guest's disks, or --copy-storage
     #[arg(long, value_name = "URI")]
     pub to: String,
+    /// Copy its disks there; for that the other host must have a storage pool in the same folder
+    #[arg(long)]
+    pub copy_storage: bool,
+}
+
+/// `guest shutdown`.
+#[derive(Debug, Clone, Args)]
+pub struct Shutdown {
+    /// Which.
+    #[command(flatten)]
+    pub guest: OneGuest,
+    /// How long it may take; with 0s it is asked, and not waited for
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub timeout: Span,
+    /// Cut its power when it takes longer
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `guest console`.

@@ -230,7 +230,11 @@ fn make(desk: &Desk, wanted: &Wanted<'_>, asked: Option<Asked>) -> Result<Ended,
         asked => asked,
     };
     let host = match &asked {
-        Some(asked) => host_of(&asked.client, wanted.connect, dry)?,
+        Some(asked) => {
+            // Who wants the translator does not wait for what KVM does.
+            let kvm = wanted.shape.accel != AccelWish::Tcg && known.virt.kind.as_deref() != Some("qemu");
+            host_of(&asked.client, wanted.connect, kvm, dry)?
+        }
         None => None,
     };
     let mut options = options(desk, wanted, &known, host.as_ref())?;
@@ -241,12 +245,16 @@ fn make(desk: &Desk, wanted: &Wanted<'_>, asked: Option<Asked>) -> Result<Ended,
     let planned =
         |options: &Options| plan(&wanted.name, options, &known.virt, host.as_ref(), &owner_of).map_err(refused);
     let first = planned(&options)?;
+    for nic in first.nics.iter().filter(|_| host.is_some()) {
+        reach::session_bridge(wanted.connect, &nic.source)?;
+    }
     let installs = first.method.installs() && known.resolved.is_some();
     if installs && let Some(nic) = first.nics.first() {
         let config = &desk.settings.config;
-        let reach = reach::find(config, wanted.connect, &nic.source, host.as_ref())?;
+        let reach = reach::find(config, (wanted.connect, first.method), &nic.source, host.as_ref())?;
         options.server = Some(reach.server);
         options.dhcp = reach.dhcp;
+        options.behind = reach.behind;
     }
     let spec = planned(&options)?;
     let changes = changes(wanted, &spec, &inventory);
@@ -321,9 +329,9 @@ fn least_memory(desk: &Desk, resolved: &Resolved) -> Result<Option<u32>, Failure
 }
 
 /// What the hypervisor has. Where nothing is made, one that does not answer is only told of.
-fn host_of(client: &Client, connect: &str, dry: bool) -> Result<Option<Host>, Failure> {
+fn host_of(client: &Client, connect: &str, kvm: bool, dry: bool) -> Result<Option<Host>, Failure> {
     let connect = connect.to_owned();
-    match client.ask_one(&Request::Host { connect }) {
+    match client.ask_one(&Request::Host { connect, kvm }) {
         Ok(Reply::Host(host)) => Ok(Some(*host)),
         Ok(_) => Ok(None),
         Err(_) if dry => Ok(None),

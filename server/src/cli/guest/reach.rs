@@ -1,14 +1,14 @@
 //! Whether a guest reaches this server, by which address, and whether this server is asked when it boots from the network.
 #![expect(
     clippy::disallowed_methods,
-    reason = "asks the kernel for the route to a hypervisor, and looks at /dev/kvm"
+    reason = "asks the kernel for the route to a hypervisor, and looks at /dev/kvm and QEMU's bridge helper"
 )]
 
 use super::super::exit::Failure;
 use super::super::host::local_address;
 use crate::config::{Config, DhcpMode};
 use crate::dhcp::{Link, links};
-use crate::guest::{Dhcp, Host, NicSource};
+use crate::guest::{Dhcp, Forward, Host, Method, Network, NicSource, is_session};
 use crate::model::Binding;
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
@@ -19,6 +19,8 @@ pub(super) struct Reach {
     pub(super) server: Ipv4Addr,
     /// Whether a network boot asks us.
     pub(super) dhcp: Dhcp,
+    /// The address that its requests come from, where that is its hypervisor's.
+    pub(super) behind: Option<Ipv4Addr>,
 }
 
 /// Where libvirt listens at the loopback of a guest's own network stack.
@@ -37,33 +39,24 @@ fn remote(connect: &str) -> Option<&str> {
 }
 
 /// Finds out how a guest on `source` of the hypervisor at `connect` reaches us.
-pub(super) fn find(config: &Config, connect: &str, source: &NicSource, host: Option<&Host>) -> Result<Reach, Failure> {
+pub(super) fn find(
+    config: &Config,
+    (connect, method): (&str, Method),
+    source: &NicSource,
+    host: Option<&Host>,
+) -> Result<Reach, Failure> {
     let network = match source {
         NicSource::Network(name) => host.and_then(|host| host.networks.iter().find(|network| network.name == *name)),
         _ => None,
     };
     let bridge = match source {
-        NicSource::User => return user(config),
+        NicSource::User if remote(connect).is_none() => return user(config, method),
+        NicSource::User => None,
         NicSource::Bridge(bridge) => Some(bridge.clone()),
         NicSource::Network(_) => network.and_then(|network| network.bridge.clone()),
     };
-    if let Some(host) = remote(connect) {
-        if let Some(network) = network.filter(|network| network.isolated) {
-            return Err(Failure::said(
-                format!(
-                    "network {} of {host} is isolated, so its guests do not reach this server",
-                    network.name
-                ),
-                "choose a network that leaves that host, or a bridge: --network bridge=NAME",
-            ));
-        }
-        return Ok(Reach {
-            server: match config.guest_address {
-                Some(address) => address,
-                None => route_to(host)?,
-            },
-            dhcp: Dhcp::Unknown,
-        });
+    if let Some(far) = remote(connect) {
+        return elsewhere(config, far, source, network, method);
     }
     let link = bridge.as_ref().and_then(|bridge| links::now(bridge));
     if let (NicSource::Bridge(bridge), None, true) = (source, &link, host.is_some()) {
@@ -92,7 +85,148 @@ pub(super) fn find(config: &Config, connect: &str, source: &NicSource, host: Opt
     Ok(Reach {
         server: address,
         dhcp: asked(config, link.as_ref(), foreign),
+        behind: None,
     })
+}
+
+/// How a guest of another host reaches us: from its own address, or from its hypervisor's.
+fn elsewhere(
+    config: &Config,
+    far: &str,
+    source: &NicSource,
+    network: Option<&Network>,
+    method: Method,
+) -> Result<Reach, Failure> {
+    let what = match (source, network) {
+        (NicSource::User, _) => format!("QEMU's own network stack on {far}"),
+        (_, Some(network)) => format!("network {} of {far}", network.name),
+        _ => String::new(),
+    };
+    let forward = match source {
+        NicSource::User => Forward::Translated,
+        _ => network.map_or(Forward::Beside, |network| network.forward),
+    };
+    if forward == Forward::Isolated {
+        return Err(Failure::said(
+            format!("{what} is isolated, so its guests do not reach this server"),
+            "choose a network that leaves that host, or a bridge: --network bridge=NAME",
+        ));
+    }
+    let server = match config.guest_address {
+        Some(address) => address,
+        None => route_to(far)?.own,
+    };
+    let mut reach = Reach {
+        server,
+        dhcp: Dhcp::Unknown,
+        behind: None,
+    };
+    match forward {
+        Forward::Translated => {
+            let through = route_to(far)?.there;
+            behind(config, through, &what, method)?;
+            reach.dhcp = Dhcp::NotOurs(format!("guests of {what} are behind their host's address"));
+            reach.behind = Some(through);
+        }
+        Forward::Routed => {
+            if let Some(network) = network
+                && let Some(net) = network.network
+            {
+                routed(config, net, network.dhcp, &what)?;
+            }
+        }
+        Forward::Isolated | Forward::Beside => {}
+    }
+    Ok(reach)
+}
+
+/// Refuses a guest that asks from its hypervisor's address where that gets nothing.
+fn behind(config: &Config, through: Ipv4Addr, what: &str, method: Method) -> Result<(), Failure> {
+    if !serves(config, through) {
+        return Err(Failure::said(
+            format!("guests of {what} ask from {through}, which this server does not answer"),
+            format!(
+                "serve it: allow = [\"{through}/32\"] in [server] of the configuration, then systemctl restart cordwainer"
+            ),
+        ));
+    }
+    // Its kernel carries the token, and the token is bound to that address. Without a kernel of ours, only the MAC could tell it.
+    if !method.has_kernel() && method.installs() && config.binding_of(through) != Binding::TokenOnly {
+        return Err(Failure::said(
+            format!("guests of {what} ask from {through}, so --method {method} cannot tell this one from others there"),
+            "use --method kernel, whose command line carries the installation's token; or tie it to a bridge: --network bridge=NAME",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a routed network whose guests would get no answer file: they are not on our link, so that no neighbour entry tells whose an
+/// address is.
+fn routed(config: &Config, net: Ipv4Net, foreign: bool, what: &str) -> Result<(), Failure> {
+    let example = net.hosts().next().unwrap_or_else(|| net.network());
+    if !serves(config, example) {
+        return Err(Failure::said(
+            format!("guests of {what} are in {net}, whose machines this server does not answer"),
+            format!(
+                "serve them: allow = [\"{net}\"] in [server] of the configuration, then systemctl restart cordwainer"
+            ),
+        ));
+    }
+    let told = match config.binding_of(example) {
+        Binding::Lease | Binding::Guest => !foreign,
+        Binding::Neighbour => false,
+        Binding::TokenOnly => true,
+    };
+    if told {
+        return Ok(());
+    }
+    Err(Failure::said(
+        format!(
+            "guests of {what} ask over a router, and in {net} this server knows no address by its lease or as its neighbour: they would get no answer file"
+        ),
+        format!("write [[subnet]] with network = \"{net}\" and binding = \"token-only\""),
+    ))
+}
+
+/// True when machines at this address are answered at all.
+fn serves(config: &Config, address: Ipv4Addr) -> bool {
+    let named = links::served(config).unwrap_or_default();
+    address.is_loopback()
+        || named
+            .iter()
+            .flat_map(|link| &link.addresses)
+            .any(|net| net.contains(&address))
+        || config.subnets.iter().any(|subnet| subnet.network.contains(&address))
+        || config.allow.iter().any(|allowed| allowed.contains(&address))
+}
+
+/// Refuses what an ordinary user's own libvirt cannot tie a guest to: only the helper that QEMU's package brings may, where root lets it.
+pub(super) fn session_bridge(connect: &str, source: &NicSource) -> Result<(), Failure> {
+    let NicSource::Bridge(bridge) = source else {
+        return Ok(());
+    };
+    if !is_session(connect) || remote(connect).is_some() {
+        return Ok(());
+    }
+    let helpers = ["/usr/lib/qemu/qemu-bridge-helper", "/usr/libexec/qemu-bridge-helper"];
+    let is_root = |path: &&str| {
+        std::fs::metadata(path)
+            .is_ok_and(|helper| std::os::unix::fs::PermissionsExt::mode(&helper.permissions()) & 0o4000 != 0)
+    };
+    let allowed = std::fs::read_to_string("/etc/qemu/bridge.conf").unwrap_or_default();
+    let allows = allowed.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("allow") && words.next().is_some_and(|name| name == bridge || name == "all")
+    });
+    if helpers.iter().any(is_root) && allows {
+        return Ok(());
+    }
+    Err(Failure::said(
+        format!("{connect} is an ordinary user's own libvirt, which may not put a guest on bridge {bridge}"),
+        format!(
+            "use --network user, or --connect qemu:///system; or let users do it, as root: chmod u+s /usr/lib/qemu/qemu-bridge-helper, and `allow {bridge}` in /etc/qemu/bridge.conf"
+        ),
+    ))
 }
 
 /// The address on that link that clients are told.
@@ -152,20 +286,36 @@ fn asked(config: &Config, link: Option<&Link>, foreign: Option<String>) -> Dhcp 
     }
 }
 
-/// QEMU's own network stack brings what a guest sends to our own sockets.
-fn user(config: &Config) -> Result<Reach, Failure> {
-    let server = config.guest_address.unwrap_or_else(|| {
-        let own = local_address(config, None);
-        if own.is_loopback() { SLIRP_HOST } else { own }
-    });
+/// QEMU's own network stack brings what a guest sends to our own sockets, from our own address.
+fn user(config: &Config, method: Method) -> Result<Reach, Failure> {
+    let own = local_address(config, None);
+    let server = config
+        .guest_address
+        .unwrap_or_else(|| if own.is_loopback() { SLIRP_HOST } else { own });
+    let through = if server == SLIRP_HOST {
+        Ipv4Addr::LOCALHOST
+    } else {
+        server
+    };
+    behind(config, through, "QEMU's own network stack", method)?;
     Ok(Reach {
         server,
         dhcp: Dhcp::NotOurs("QEMU's own network stack gives the addresses there".to_owned()),
+        behind: Some(through),
     })
 }
 
-/// Our address on the way to another hypervisor: a datagram socket that is connected asks the kernel, and sends nothing.
-fn route_to(host: &str) -> Result<Ipv4Addr, Failure> {
+/// The way to another hypervisor.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// Our address on it.
+    own: Ipv4Addr,
+    /// The hypervisor's.
+    there: Ipv4Addr,
+}
+
+/// The addresses on the way to another hypervisor: a datagram socket that is connected asks the kernel, and sends nothing.
+fn route_to(host: &str) -> Result<Way, Failure> {
     let failed = |why: String| {
         Failure::said(
             format!("this server's address towards guests on {host} is not known: {why}"),
@@ -175,14 +325,17 @@ fn route_to(host: &str) -> Result<Ipv4Addr, Failure> {
     let all = (host, 16509)
         .to_socket_addrs()
         .map_err(|error| failed(error.to_string()))?;
-    let there = all
+    let (there, address) = all
         .into_iter()
-        .find(SocketAddr::is_ipv4)
+        .find_map(|place| match place {
+            SocketAddr::V4(there) => Some((place, *there.ip())),
+            SocketAddr::V6(_) => None,
+        })
         .ok_or_else(|| failed("its name has no IPv4 address".to_owned()))?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| failed(error.to_string()))?;
     socket.connect(there).map_err(|error| failed(error.to_string()))?;
     match socket.local_addr().map_err(|error| failed(error.to_string()))?.ip() {
-        IpAddr::V4(address) if !address.is_loopback() => Ok(address),
+        IpAddr::V4(own) if !own.is_loopback() => Ok(Way { own, there: address }),
         _ => Err(failed("the way there is this host's own loop".to_owned())),
     }
 }
@@ -200,36 +353,86 @@ pub(super) fn kvm_here() -> bool {
 mod tests {
     use super::{find, remote};
     use crate::config::Config;
-    use crate::guest::{Host, Network, NicSource};
+    use crate::guest::{Forward, Host, Method, Network, NicSource};
     use crate::model::Arch;
+    use std::net::Ipv4Addr;
 
-    #[test]
-    fn a_guest_on_an_isolated_network_of_another_host_is_refused() {
-        let network = |name: &str, isolated| Network {
-            name: name.to_owned(),
-            bridge: Some("virbr1".to_owned()),
-            address: None,
-            dhcp: false,
-            isolated,
-            active: true,
-        };
-        let uri = "qemu+tcp://192.0.2.7/system";
-        let host = Host {
-            uri: uri.to_owned(),
+    fn far(networks: Vec<Network>) -> Host {
+        Host {
+            uri: FAR.to_owned(),
             arch: Arch::X86_64,
             kvm: false,
             xen: false,
             pools: Vec::new(),
-            networks: vec![network("alone", true), network("routed", false)],
-        };
-        let config = Config {
-            guest_address: Some("192.0.2.1".parse().unwrap()),
-            ..Config::default()
-        };
-        let reached = |name: &str| find(&config, uri, &NicSource::Network(name.to_owned()), Some(&host));
-        let said = reached("alone").err().map(|failure| failure.text()).unwrap_or_default();
-        assert!(said.contains("network alone of 192.0.2.7 is isolated"), "{said}");
-        assert!(reached("routed").is_ok());
+            networks,
+        }
+    }
+
+    fn network(name: &str, forward: Forward) -> Network {
+        Network {
+            name: name.to_owned(),
+            bridge: Some("virbr1".to_owned()),
+            address: None,
+            dhcp: forward == Forward::Translated,
+            network: Some("10.9.0.0/24".parse().unwrap()),
+            forward,
+            active: true,
+        }
+    }
+
+    /// The far host's address is this one's neighbour only in name: the kernel knows a way to it, and that is all that is asked.
+    const FAR: &str = "qemu+tcp://192.0.2.7/system";
+
+    fn config(text: &str) -> Config {
+        // Of this machine's own networks the loop alone is served, whatever they are.
+        let text = format!("[server]\ninterfaces = [\"lo\"]\nguest_address = \"192.0.2.1\"\n{text}");
+        crate::config::wire::parse(&text, "c").unwrap()
+    }
+
+    /// What `find` says: the address that the guest asks from, or why it is refused.
+    fn judged(text: &str, forward: Forward, method: Method) -> Result<Option<Ipv4Addr>, String> {
+        let host = far(vec![network("some", forward)]);
+        let source = NicSource::Network("some".to_owned());
+        find(&config(text), (FAR, method), &source, Some(&host))
+            .map(|reach| reach.behind)
+            .map_err(|failure| failure.text())
+    }
+
+    #[test]
+    fn a_guest_that_would_get_no_answer_is_refused() {
+        let refused = |text, forward, method| judged(text, forward, method).unwrap_err();
+        let said = refused("", Forward::Isolated, Method::Kernel);
+        assert!(said.contains("network some of 192.0.2.7 is isolated"), "{said}");
+        let said = refused("", Forward::Routed, Method::Kernel);
+        assert!(said.contains("allow = [\"10.9.0.0/24\"]"), "{said}");
+        let said = refused("allow = [\"10.9.0.0/24\"]\n", Forward::Routed, Method::Kernel);
+        assert!(said.contains("over a router") && said.contains("token-only"), "{said}");
+        let subnet = "[[subnet]]\nnetwork = \"10.9.0.0/24\"\nbinding = \"token-only\"\n";
+        assert_eq!(judged(subnet, Forward::Routed, Method::Kernel), Ok(None));
+        assert_eq!(judged("", Forward::Beside, Method::Kernel), Ok(None));
+    }
+
+    #[test]
+    fn a_guest_behind_its_hypervisor_asks_from_there() {
+        // Without a way to anywhere the kernel says so, and nothing can be judged.
+        if std::net::UdpSocket::bind(("0.0.0.0", 0))
+            .and_then(|socket| socket.connect(("192.0.2.7", 9)))
+            .is_err()
+        {
+            return;
+        }
+        let said = judged("", Forward::Translated, Method::Kernel).unwrap_err();
+        assert!(
+            said.contains("ask from 192.0.2.7") && said.contains("allow = [\"192.0.2.7/32\"]"),
+            "{said}"
+        );
+        let served = "allow = [\"192.0.2.0/24\"]\n";
+        assert_eq!(
+            judged(served, Forward::Translated, Method::Kernel),
+            Ok(Some("192.0.2.7".parse().unwrap()))
+        );
+        let said = judged(served, Forward::Translated, Method::Iso).unwrap_err();
+        assert!(said.contains("--method kernel"), "{said}");
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Hypervisor {
             reinstall: true,
             reboots_midway: false,
             server: None,
+            behind: None,
             edits: Vec::new(),
         })
     }

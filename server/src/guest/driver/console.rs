@@ -1,10 +1,17 @@
 //! A guest's serial console: read while it is installed, and handed to an admin who asks for it.
-#![allow(clippy::disallowed_methods, reason = "IO: libvirt")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "IO: libvirt, pauses between two looks at a console"
+)]
 
+use super::events::{self, Received};
 use super::{DriverError, Hypervisor};
 use crate::guest::spec::Uuid;
 use crate::model::redact_text;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use virt::stream::Stream;
 use virt::sys;
 
@@ -15,9 +22,20 @@ const LONGEST: usize = 255;
 /// Lines that are kept of a console.
 const KEPT: usize = 400;
 
+/// How long nothing may be there before it is looked again: soon after something was, later while nothing is.
+const SOON: Duration = Duration::from_millis(2);
+const LATER: Duration = Duration::from_millis(40);
+
 /// A serial console, open. libvirt gives it to one at a time.
+///
+/// It never waits inside libvirt: before 10.3 (CVE-2024-4418) its client leaves a pointer to the stack of a thread that waits for a stream
+/// which another thread ends, and uses it later. What the guest writes is brought by libvirt's event thread; here it is only looked whether
+/// something is there.
 #[derive(Clone)]
-pub struct Console(Stream);
+pub struct Console {
+    stream: Stream,
+    closed: Arc<AtomicBool>,
+}
 
 impl std::fmt::Debug for Console {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,33 +52,37 @@ impl Hypervisor {
         let domain = self.by_uuid(uuid)?;
         let what = format!("open the console of guest {}", self.named(&domain));
         let refuse = |error: virt::error::Error| self.error(&what, &error);
-        let stream = Stream::new(&self.connect, 0).map_err(refuse)?;
+        let stream = Stream::new(&self.connect, sys::VIR_STREAM_NONBLOCK).map_err(refuse)?;
         let flags = if force { sys::VIR_DOMAIN_CONSOLE_FORCE } else { 0 };
         domain.open_console(None, &stream, flags).map_err(refuse)?;
-        Ok(Console(stream))
+        Ok(Console {
+            stream,
+            closed: Arc::default(),
+        })
     }
 }
 
 impl Console {
-    /// Gives `take` what the guest writes, until its end or until `take` says false.
+    /// Gives `take` what the guest writes, until its end or until `take` says false: the guest stopped, somebody took the console, or it
+    /// was given back.
     pub fn follow(&self, mut take: impl FnMut(&[u8]) -> bool) {
         let mut buffer = vec![0; 4096];
-        loop {
-            let read = self.read(&mut buffer);
-            match buffer.get(..read).filter(|bytes| !bytes.is_empty()) {
-                Some(bytes) if take(bytes) => {}
-                _ => break,
+        let mut pause = SOON;
+        while !self.closed.load(Ordering::SeqCst) {
+            match events::receive(&self.stream, &mut buffer) {
+                Received::Some(count) => {
+                    if !buffer.get(..count).is_some_and(&mut take) {
+                        return;
+                    }
+                    pause = SOON;
+                }
+                Received::NothingYet => {
+                    std::thread::sleep(pause);
+                    pause = pause.saturating_mul(2).min(LATER);
+                }
+                Received::End => return,
             }
         }
-    }
-
-    /// Waits for what the guest writes. 0 at the end: it stopped, or somebody took the console.
-    fn read(&self, buffer: &mut [u8]) -> usize {
-        self.0
-            .recv(buffer)
-            .ok()
-            .and_then(|read| usize::try_from(read).ok())
-            .unwrap_or(0)
     }
 
     /// Types. False when the console is gone.
@@ -68,9 +90,13 @@ impl Console {
     pub fn write(&self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.0.send(rest).ok().and_then(|sent| usize::try_from(sent).ok()) {
-                Some(sent) if sent > 0 => rest = rest.get(sent..).unwrap_or_default(),
-                _ => return false,
+            if self.closed.load(Ordering::SeqCst) {
+                return false;
+            }
+            match events::send(&self.stream, rest) {
+                Received::Some(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Received::NothingYet => std::thread::sleep(LATER),
+                Received::End => return false,
             }
         }
         true
@@ -78,7 +104,8 @@ impl Console {
 
     /// Gives the console back; whoever reads it gets its end.
     pub fn close(self) {
-        drop(self.0.abort());
+        self.closed.store(true, Ordering::SeqCst);
+        drop(self.stream.abort());
     }
 }
 

@@ -1,5 +1,6 @@
-//! What libvirt calls back: lifecycle events of domains and the end of a connection, which the crate `virt` does not wrap; and a domain's
-//! state with its reason, which it reads without looking whether the call worked.
+//! What libvirt calls back: lifecycle events of domains and the end of a connection, which the crate `virt` does not wrap; a domain's
+//! state with its reason, which it reads without looking whether the call worked; and streams that do not wait, whose "nothing yet" it
+//! takes for an error.
 //!
 //! The only file that calls libvirt's C functions itself. libvirt's default event loop runs in one thread of the process, for ever.
 #![expect(
@@ -14,6 +15,7 @@ use std::sync::Once;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error;
+use virt::stream::Stream;
 use virt::sys;
 
 /// Something happened.
@@ -169,4 +171,36 @@ pub(super) fn state(domain: &Domain) -> Option<(sys::virDomainState, i32)> {
         return None;
     }
     Some((sys::virDomainState::try_from(state).ok()?, reason))
+}
+
+/// What a stream that does not wait gave, or took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// So many bytes, never none.
+    Some(usize),
+    /// Nothing yet.
+    NothingYet,
+    /// It has ended.
+    End,
+}
+
+/// `virStreamRecv` and `virStreamSend`: -2 where they would have to wait.
+fn received(result: c_int) -> Received {
+    match (usize::try_from(result), result) {
+        (Ok(count), 1..) => Received::Some(count),
+        (_, -2) => Received::NothingYet,
+        _ => Received::End,
+    }
+}
+
+/// Takes what is there of a stream that was opened so as not to wait.
+pub(super) fn receive(stream: &Stream, buffer: &mut [u8]) -> Received {
+    // SAFETY: the stream is alive, for we borrow it; libvirt writes at most `len` bytes into the buffer, which is ours.
+    received(unsafe { sys::virStreamRecv(stream.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// Gives a stream that was opened so as not to wait what it takes of these bytes.
+pub(super) fn send(stream: &Stream, bytes: &[u8]) -> Received {
+    // SAFETY: the stream is alive, for we borrow it; libvirt reads at most `len` bytes.
+    received(unsafe { sys::virStreamSend(stream.as_ptr(), bytes.as_ptr().cast(), bytes.len()) })
 }

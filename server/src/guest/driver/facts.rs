@@ -3,8 +3,10 @@
 
 use super::{DriverError, Hypervisor};
 use crate::guest::element::Element;
-use crate::guest::plan::{Host, Network, Pool};
+use crate::guest::plan::{Forward, Host, Network, Pool};
 use crate::model::Arch;
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
 
 impl Hypervisor {
     /// What it has. `kvm` is what libvirt advertises; whether it runs guests, only a guest tells.
@@ -73,13 +75,36 @@ impl Hypervisor {
                         .and_then(|ip| ip.attribute("address"))
                         .and_then(|address| address.parse().ok()),
                     dhcp: ip.is_some_and(|ip| ip.first("dhcp").is_some()),
-                    isolated: root.first("forward").is_none(),
+                    network: ip.and_then(net_of),
+                    forward: forward_of(&root),
                     active: network.is_active().unwrap_or(false),
                 })
             })
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+}
+
+/// The network of an `<ip>`, which says its length as a prefix or as a mask.
+fn net_of(ip: &Element) -> Option<Ipv4Net> {
+    let address: Ipv4Addr = ip.attribute("address")?.parse().ok()?;
+    let net = match (ip.attribute("prefix"), ip.attribute("netmask")) {
+        (Some(prefix), _) => Ipv4Net::new(address, prefix.parse().ok()?),
+        (None, Some(mask)) => Ipv4Net::with_netmask(address, mask.parse().ok()?),
+        (None, None) => return None,
+    };
+    Some(net.ok()?.trunc())
+}
+
+fn forward_of(network: &Element) -> Forward {
+    let Some(forward) = network.first("forward") else {
+        return Forward::Isolated;
+    };
+    match forward.attribute("mode") {
+        None | Some("nat") => Forward::Translated,
+        Some("route" | "open") => Forward::Routed,
+        Some(_) => Forward::Beside,
     }
 }
 
@@ -96,6 +121,28 @@ fn has_kvm(capabilities: &Element, host: Arch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_says_how_its_guests_leave_it() {
+        for (xml, forward) in [
+            ("<network/>", Forward::Isolated),
+            ("<network><forward/></network>", Forward::Translated),
+            ("<network><forward mode='nat'/></network>", Forward::Translated),
+            ("<network><forward mode='route'/></network>", Forward::Routed),
+            ("<network><forward mode='bridge'/></network>", Forward::Beside),
+        ] {
+            assert_eq!(forward_of(&Element::parse(xml).unwrap()), forward, "{xml}");
+        }
+        for xml in [
+            "<ip address='10.9.0.1' prefix='24'/>",
+            "<ip address='10.9.0.1' netmask='255.255.255.0'/>",
+        ] {
+            assert_eq!(
+                net_of(&Element::parse(xml).unwrap()),
+                Some("10.9.0.0/24".parse().unwrap())
+            );
+        }
+    }
 
     #[test]
     fn kvm_is_for_the_hosts_own_processor() {

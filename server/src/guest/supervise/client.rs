@@ -70,7 +70,11 @@ impl Client {
         let mut stream = self.open()?;
         let endless = matches!(
             request,
-            Request::Follow(_) | Request::Log { follow: true, .. } | Request::Console { .. } | Request::Migrate { .. }
+            Request::Follow(_)
+                | Request::Log { follow: true, .. }
+                | Request::Console { .. }
+                | Request::Migrate { .. }
+                | Request::Shutdown { .. }
         );
         stream
             .set_read_timeout(if endless { None } else { Some(PATIENCE) })

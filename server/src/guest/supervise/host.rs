@@ -82,6 +82,8 @@ pub(super) enum Message {
     Log(Uuid, Sender<Vec<String>>, Option<Listener>),
     /// Look at everything anew.
     Resync,
+    /// Somebody asks for it: an attempt to connect that is put off is made now.
+    Retry,
 }
 
 /// Whether a hypervisor answers, for everybody: who asks never waits for its thread, which may be busy with a guest.
@@ -91,6 +93,8 @@ struct Status {
     hypervisor: Option<Hypervisor>,
     /// Why there is none, once it was tried.
     why: Option<String>,
+    /// How often it was heard how it stands.
+    heard: u64,
 }
 
 /// The way to a host's thread.
@@ -107,15 +111,35 @@ impl Handle {
         drop(self.sender.send(message));
     }
 
-    fn set(&self, status: Status) -> Status {
-        let before = std::mem::replace(&mut *lock(&self.status.0), status);
+    fn set(&self, hypervisor: Option<Hypervisor>, why: Option<String>) -> Status {
+        let mut status = lock(&self.status.0);
+        let heard = status.heard.wrapping_add(1);
+        let new = Status { hypervisor, why, heard };
+        let before = std::mem::replace(&mut *status, new);
+        drop(status);
         self.status.1.notify_all();
         before
     }
 
     /// Its connection; the first attempt is waited for at most so long. An error is why there is none.
     pub(super) fn connection(&self, patience: Duration) -> Result<Hypervisor, String> {
-        let unknown = |status: &mut Status| status.hypervisor.is_none() && status.why.is_none();
+        self.heard_of(patience, 0)
+    }
+
+    /// As [`Handle::connection`], for who names it: one that did not answer is tried again now, for what stood in the way may be mended.
+    pub(super) fn connection_now(&self, patience: Duration) -> Result<Hypervisor, String> {
+        let status = lock(&self.status.0);
+        let (is_away, heard) = (status.hypervisor.is_none() && status.why.is_some(), status.heard);
+        drop(status);
+        if is_away {
+            self.send(Message::Retry);
+        }
+        self.heard_of(patience, heard)
+    }
+
+    /// Waits until it has a connection, or was heard of again since `seen`, where nothing stood then.
+    fn heard_of(&self, patience: Duration, seen: u64) -> Result<Hypervisor, String> {
+        let unknown = |status: &mut Status| status.hypervisor.is_none() && status.heard <= seen;
         let (status, _) = self
             .status
             .1
@@ -152,10 +176,7 @@ pub(super) fn start(uri: &str, hub: Arc<Hub>) -> Handle {
         .name(format!("host {uri}").chars().take(15).collect())
         .spawn(move || host.run(&messages));
     if let Err(error) = spawned {
-        handle.set(Status {
-            hypervisor: None,
-            why: Some(format!("it has no thread: {error}")),
-        });
+        handle.set(None, Some(format!("it has no thread: {error}")));
     }
     handle
 }
@@ -258,10 +279,7 @@ impl Host {
                 self.link = Some(link);
                 self.next_try = None;
                 self.pause = FIRST_PAUSE;
-                self.own.set(Status {
-                    hypervisor: self.hypervisor(),
-                    why: None,
-                });
+                self.own.set(self.hypervisor(), None);
                 tracing::info!(uri = %self.uri, "connected, looking at its guests");
                 self.resync();
             }
@@ -277,10 +295,7 @@ impl Host {
         }
         self.next_try = Instant::now().checked_add(self.pause);
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
-        let before = self.own.set(Status {
-            hypervisor: None,
-            why: Some(why.to_owned()),
-        });
+        let before = self.own.set(None, Some(why.to_owned()));
         if before.why.as_deref() != Some(why) {
             tracing::warn!(uri = %self.uri, "the hypervisor does not answer: {why}; it is tried again");
         }
@@ -412,6 +427,7 @@ impl Host {
             }
             Message::Log(uuid, to, follow) => self.log(&uuid, &to, follow),
             Message::Resync => self.resync_at = Some(Instant::now()),
+            Message::Retry => self.next_try = None,
         }
     }
 

@@ -97,7 +97,7 @@ fn kernel(hypervisor: &Hypervisor, hub: &Hub, brought: &Materials, spec: &Spec) 
         ))
     })?;
     let daemon = hub.daemon()?;
-    let launching: Launching = daemon.launch(system, nic.mac, server, None)?;
+    let launching: Launching = daemon.launch(system, nic.mac, server, spec.behind)?;
     let kernel = Media::new("kernel", daemon.media(&launching.kernel, LARGEST)?);
     let mut initrd = Vec::new();
     for media in &launching.initrd {

@@ -4,19 +4,20 @@
 use super::host::{Follower, Handle, Listener, Message};
 use super::hub::Hub;
 use super::{look, power};
-use crate::guest::domain_xml;
 use crate::guest::driver::{DriverError, Hypervisor};
 use crate::guest::flow::{Job, Phase, Proof};
 use crate::guest::metadata::Metadata;
-use crate::guest::protocol::{Act, Guest, LONGEST, Reply, Request, Which};
+use crate::guest::protocol::{Act, Guest, LONGEST, Life, Reply, Request, Which};
 use crate::guest::spec::{Origin, Spec, Uuid};
+use crate::guest::{away, domain_xml, is_session};
 use crate::model::Power;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a question may take to arrive, and a line of the answer to leave.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(10);
 /// The same where every hypervisor is looked at: a dead one holds up the list only so long.
 const GLANCE: Duration = Duration::from_secs(3);
+/// How long one may take to answer there: its network may have died a moment ago.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long a guest that powers off may take to be off.
 const OFF: Duration = Duration::from_secs(20);
 
@@ -35,6 +38,9 @@ pub(super) enum May {
     /// [`Request::Power`].
     Power,
 }
+
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a question ends early.
 pub(super) enum Stopped {
@@ -85,6 +91,7 @@ const fn changes(request: &Request) -> bool {
                 power: Power::On | Power::Off | Power::Reboot,
                 ..
             }
+            | Request::Shutdown { .. }
             | Request::Delete { .. }
             | Request::Migrate { .. }
             | Request::Adopt { .. }
@@ -140,10 +147,10 @@ impl Lines<'_> {
 fn answer(request: Request, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
     match request {
         Request::Hello => lines.did("here"),
-        Request::Host { connect } => {
+        Request::Host { connect, kvm } => {
             let hypervisor = connection(hub, &connect)?;
             let mut facts = hypervisor.facts()?;
-            facts.kvm = facts.kvm && look::kvm_runs(&hypervisor)?;
+            facts.kvm = facts.kvm && (!kvm || look::kvm_runs(&hypervisor)?);
             lines.put(&Reply::Host(Box::new(facts)))
         }
         Request::Create { spec, again } => create(*spec, again, hub, lines),
@@ -160,7 +167,15 @@ fn answer(request: Request, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(),
         }
         Request::Power { system, power } => power::answer(&system, power, hub, lines),
         Request::Delete { which, disks } => delete(&which, disks, hub, lines),
-        Request::Migrate { which, to } => migrate(&which, &to, hub, lines),
+        Request::Shutdown { which, seconds, force } => {
+            let found = find(hub, &which)?;
+            shut_down(&found, &which, (Duration::from_secs(seconds), force), lines)
+        }
+        Request::Migrate {
+            which,
+            to,
+            copy_storage,
+        } => migrate(&which, (&to, copy_storage), hub, lines),
         Request::Adopt { which, system, owner } => adopt(&which, system, owner, hub, lines),
         Request::Follow(which) => {
             let found = find(hub, &which)?;
@@ -198,12 +213,12 @@ fn forward(from: &std::sync::mpsc::Receiver<Reply>, lines: &mut Lines<'_>) -> Re
     }
 }
 
-/// A URI that may be given to libvirt: one line of text.
+/// A URI that may be given to libvirt.
 fn checked(uri: &str) -> Result<&str, Stopped> {
-    if uri.is_empty() || uri.len() > 1024 || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    away::uri(uri).map_err(Stopped::Refused)?;
+    if is_session(uri) && uri.starts_with("qemu:///") && !uri.contains("socket=") && nix::unistd::geteuid().is_root() {
         return Err(Stopped::Refused(format!(
-            "`{}` is no URI of a hypervisor; write it like qemu:///system or qemu+ssh://root@host/system",
-            uri.escape_debug().take(80).collect::<String>()
+            "{uri} of root is qemu:///system, and would be taken for another; name that one, or supervise as the user whose session it is, with a state folder of his: cordwainer --state FOLDER guest supervise"
         )));
     }
     Ok(uri)
@@ -216,7 +231,7 @@ fn connection(hub: &Arc<Hub>, uri: &str) -> Result<Hypervisor, Stopped> {
 /// The connection, or why there is none, for who asks.
 fn answering(handle: &Handle) -> Result<Hypervisor, Stopped> {
     handle
-        .connection(CONNECT)
+        .connection_now(CONNECT)
         .map_err(|why| Stopped::Refused(format!("{} does not answer: {why}; nothing was changed", handle.uri)))
 }
 
@@ -240,55 +255,114 @@ pub(super) struct Found {
     uuid: Uuid,
 }
 
+/// What a hypervisor said, or why it said nothing.
+type Said<T> = (Handle, Result<T, String>);
+
+/// Asks each of these hypervisors, all at once, and returns what they say in the order of their URIs: one that is dead or slow holds up
+/// nobody else. What has not come within [`ANSWER`] is an error, and within [`GLANCE`] where `enough` says so of what has.
+fn ask_each<T: Send + 'static>(
+    handles: Vec<Handle>,
+    ask: impl Fn(&Hypervisor) -> Result<T, DriverError> + Clone + Send + 'static,
+    enough: impl Fn(&T) -> bool,
+) -> Result<Vec<Said<T>>, Stopped> {
+    let (to, from) = channel();
+    let mut waited: BTreeMap<String, Handle> = BTreeMap::new();
+    for handle in handles {
+        let (to, ask, of) = (to.clone(), ask.clone(), handle.clone());
+        waited.insert(handle.uri.clone(), handle);
+        std::thread::Builder::new()
+            .name("ask".into())
+            .spawn(move || {
+                let said = of
+                    .connection(GLANCE)
+                    .and_then(|hypervisor| ask(&hypervisor).map_err(|error| error.to_string()));
+                drop(to.send((of.uri, said)));
+            })
+            .map_err(|error| Stopped::Refused(error.to_string()))?;
+    }
+    drop(to);
+    let started = Instant::now();
+    let mut all = BTreeMap::new();
+    let mut patience = ANSWER;
+    while let Ok((uri, said)) = from.recv_timeout(patience.saturating_sub(started.elapsed())) {
+        if said.as_ref().is_ok_and(&enough) {
+            patience = GLANCE;
+        }
+        if let Some(handle) = waited.remove(&uri) {
+            all.insert(uri, (handle, said));
+        }
+    }
+    for (uri, handle) in waited {
+        let why = format!("it said nothing in {} s", patience.as_secs());
+        all.insert(uri, (handle, Err(why)));
+    }
+    Ok(all.into_values().collect())
+}
+
 /// Finds a guest by its name, on the hypervisor that is named or on any.
 pub(super) fn find(hub: &Arc<Hub>, which: &Which) -> Result<Found, Stopped> {
-    let handles = match &which.connect {
-        Some(uri) => vec![hub.host(checked(uri)?)],
-        None => hub.hosts(),
-    };
-    let patience = if which.connect.is_some() { CONNECT } else { GLANCE };
-    let mut found: Option<Found> = None;
-    let mut away = Vec::new();
-    for handle in handles {
-        let hypervisor = match handle.connection(patience) {
-            Ok(hypervisor) => hypervisor,
-            Err(why) => {
-                away.push(format!("{} does not answer: {why}", handle.uri));
-                continue;
-            }
-        };
-        let Some(uuid) = hypervisor.find(which.guest.as_str())? else {
-            continue;
-        };
-        if let Some(other) = &found {
-            return Err(Stopped::Refused(format!(
-                "guest {} is on {} and on {}; say which: --connect URI",
-                which.guest, other.handle.uri, handle.uri
-            )));
-        }
-        found = Some(Found {
+    if let Some(uri) = &which.connect {
+        let handle = hub.host(checked(uri)?);
+        let hypervisor = answering(&handle)?;
+        let uuid = hypervisor.find(which.guest.as_str())?.ok_or_else(|| {
+            Stopped::Refused(format!(
+                "there is no guest {} on {uri}; `cordwainer guest list --connect {uri}` names them",
+                which.guest
+            ))
+        })?;
+        return Ok(Found {
             handle,
             hypervisor,
             uuid,
         });
     }
+    let name = which.guest.clone();
+    let ask = move |hypervisor: &Hypervisor| {
+        let uuid = hypervisor.find(name.as_str())?;
+        Ok(uuid.map(|uuid| (hypervisor.clone(), uuid)))
+    };
+    let mut found: Option<Found> = None;
+    let mut away = Vec::new();
+    for (handle, said) in ask_each(hub.hosts(), ask, Option::is_some)? {
+        match (said, &found) {
+            (Err(why), _) => away.push(format!("{} does not answer: {why}", handle.uri)),
+            (Ok(None), _) => {}
+            (Ok(Some(_)), Some(other)) => {
+                return Err(Stopped::Refused(format!(
+                    "guest {} is on {} and on {}; say which: --connect URI",
+                    which.guest, other.handle.uri, handle.uri
+                )));
+            }
+            (Ok(Some((hypervisor, uuid))), None) => {
+                found = Some(Found {
+                    handle,
+                    hypervisor,
+                    uuid,
+                });
+            }
+        }
+    }
     found.ok_or_else(|| {
-        let mut text = match &which.connect {
-            Some(uri) => format!("there is no guest {} on {uri}", which.guest),
-            None => format!("there is no guest {} on a hypervisor that is known here", which.guest),
-        };
+        let mut text = format!(
+            "there is no guest {} on a hypervisor that is known here; `cordwainer guest list` names those, --connect URI looks at another",
+            which.guest
+        );
         for why in away {
             text.push_str("; ");
             text.push_str(&why);
         }
-        text.push_str("; `cordwainer guest list` names them");
         Stopped::Refused(text)
     })
 }
 
 fn list(connect: Option<String>, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
     let handles = match connect {
-        Some(uri) => vec![hub.host(checked(&uri)?)],
+        Some(uri) => {
+            let handle = hub.host(checked(&uri)?);
+            // Tried again now, where it did not answer; what it says is told below.
+            drop(handle.connection_now(CONNECT));
+            vec![handle]
+        }
         None => hub.hosts(),
     };
     for (connect, guests) in all(handles)? {
@@ -309,24 +383,8 @@ pub(super) type Has = (String, Result<Vec<Guest>, String>);
 
 /// The guests of each of these hypervisors.
 pub(super) fn all(handles: Vec<Handle>) -> Result<Vec<Has>, Stopped> {
-    // All at once: a dead one holds up the others by nothing.
-    let (to, from) = channel();
-    for handle in handles {
-        let to = to.clone();
-        std::thread::Builder::new()
-            .name("list".into())
-            .spawn(move || {
-                let guests = handle
-                    .connection(GLANCE)
-                    .and_then(|hypervisor| hypervisor.guests().map_err(|error| error.to_string()));
-                drop(to.send((handle.uri, guests)));
-            })
-            .map_err(|error| Stopped::Refused(error.to_string()))?;
-    }
-    drop(to);
-    let mut all: Vec<_> = from.iter().collect();
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(all)
+    let said = ask_each(handles, Hypervisor::guests, |_| false)?;
+    Ok(said.into_iter().map(|(handle, guests)| (handle.uri, guests)).collect())
 }
 
 pub(super) fn do_act(found: &Found, act: Act) -> Result<(), Stopped> {
@@ -341,11 +399,6 @@ pub(super) fn do_act(found: &Found, act: Act) -> Result<(), Stopped> {
             unfinished(hypervisor, uuid)?;
             hypervisor.start(uuid, false)?;
         }
-        Act::Shutdown => {
-            // It stays off then, also when its installation ends by it.
-            found.handle.send(Message::AskedOff(uuid.clone()));
-            hypervisor.shutdown(uuid)?;
-        }
         Act::Destroy => hypervisor.destroy(uuid)?,
         Act::Reboot => hypervisor.reboot(uuid)?,
         Act::Suspend => hypervisor.suspend(uuid)?,
@@ -358,6 +411,57 @@ pub(super) fn do_act(found: &Found, act: Act) -> Result<(), Stopped> {
         Act::NoAutostart => hypervisor.autostart(uuid, false)?,
     }
     Ok(())
+}
+
+/// Asks a guest to power off, and sees that it does.
+fn shut_down(
+    found: &Found,
+    which: &Which,
+    (patience, force): (Duration, bool),
+    lines: &mut Lines<'_>,
+) -> Result<(), Stopped> {
+    let (hypervisor, uuid, name) = (&found.hypervisor, &found.uuid, &which.guest);
+    match hypervisor.guest(uuid)?.life {
+        Life::Defined | Life::Saved => return lines.did(format!("guest {name} is off already")),
+        Life::Paused => {
+            return Err(Stopped::Refused(format!(
+                "guest {name} is suspended and hears nothing; cordwainer guest resume {name}, or cut its power: cordwainer guest destroy {name}"
+            )));
+        }
+        Life::Running | Life::Stopping | Life::Crashed => {}
+    }
+    // It stays off then, also when its installation ends by it.
+    found.handle.send(Message::AskedOff(uuid.clone()));
+    let way = if hypervisor.shutdown(uuid)? {
+        "its agent"
+    } else {
+        "ACPI, for no agent answers in it"
+    };
+    if patience.is_zero() {
+        return lines.did(format!("guest {name}: asked to power off, by {way}"));
+    }
+    lines.step(format!("guest {name} is asked to power off, by {way}"))?;
+    let started = Instant::now();
+    while hypervisor.is_on(uuid)? {
+        if started.elapsed() >= patience {
+            let after = patience.as_secs();
+            if !force {
+                return Err(Stopped::Refused(format!(
+                    "guest {name} still runs {after} s after it was asked by {way}: what runs in it does not listen, or takes longer; \
+                     --timeout TIME waits longer, --force cuts its power after that, and so does now: cordwainer guest destroy {name}"
+                )));
+            }
+            hypervisor.destroy(uuid)?;
+            return lines.did(format!(
+                "guest {name}: did not power off in {after} s, and its power was cut"
+            ));
+        }
+        if lines.is_gone() {
+            return Err(Stopped::Gone);
+        }
+        std::thread::sleep(LOOK);
+    }
+    lines.did(format!("guest {name}: is off"))
 }
 
 /// Refuses what would boot a disk that nobody finished.
@@ -428,7 +532,7 @@ fn delete(which: &Which, disks: bool, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> 
     lines.did(format!("deleted guest {} and its disks", which.guest))
 }
 
-fn migrate(which: &Which, to: &str, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
+fn migrate(which: &Which, (to, copy): (&str, bool), hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Result<(), Stopped> {
     let found = find(hub, which)?;
     let known = found.hypervisor.look(&found.uuid)?;
     if let Ok(Some(metadata)) = &known.kept
@@ -447,13 +551,40 @@ fn migrate(which: &Which, to: &str, hub: &Arc<Hub>, lines: &mut Lines<'_>) -> Re
     // libvirt leaves that behind.
     let autostarts = found.hypervisor.guest(&found.uuid)?.autostart;
     lines.step(format!("moving guest {} to {to}", which.guest))?;
-    found.hypervisor.migrate(&found.uuid, &target)?;
+    found
+        .hypervisor
+        .migrate(&found.uuid, &target, copy)
+        .map_err(|error| not_moved(&error, which, to))?;
     if autostarts {
         target.autostart(&found.uuid, true)?;
     }
     found.handle.send(Message::Resync);
     there.send(Message::Resync);
     lines.did(format!("guest {} runs on {to}", which.guest))
+}
+
+/// Why libvirt did not move a guest, where a person can do something about it.
+fn not_moved(error: &DriverError, which: &Which, to: &str) -> Stopped {
+    let text = error.to_string();
+    let remedy = if text.contains("shared storage") || text.contains("Unsafe migration") {
+        format!(
+            "its disks lie on this host alone; put them on storage that both hosts mount (NFS, Ceph, iSCSI), or copy them along: cordwainer guest migrate {} --to {to} --copy-storage",
+            which.guest
+        )
+    } else if text.contains("Attempt to migrate guest to the same host") {
+        "both URIs lead to one host (they have the same host_uuid); name another".to_owned()
+    } else if text.contains("Unable to resolve address") || text.contains("Name or service not known") {
+        "the hosts must know each other by name, or set migration_host in /etc/libvirt/qemu.conf of the other"
+            .to_owned()
+    } else if text.contains("cannot open file")
+        || text.contains("No such file or directory")
+        || text.contains("Cannot access")
+    {
+        "the other host does not have what the guest is made of at the same path".to_owned()
+    } else {
+        return Stopped::Refused(format!("{text}; guest {} runs on where it was", which.guest));
+    };
+    Stopped::Refused(format!("{text}; guest {} runs on where it was: {remedy}", which.guest))
 }
 
 fn adopt(
