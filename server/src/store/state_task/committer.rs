@@ -10,7 +10,11 @@ use crate::store::{Clock, LiveDb, StoreError};
 use arc_swap::ArcSwap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// How long nobody must have asked before the log is laid out.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is written and answered together.
 #[derive(Default)]
@@ -58,17 +62,15 @@ impl Committer {
     pub(super) fn run(mut self, batches: &Receiver<Batch>, done: impl Fn(Outcome)) {
         let mut grows = true;
         loop {
-            let batch = match batches.try_recv() {
+            let pause = if grows { PAUSE } else { Duration::MAX };
+            let batch = match batches.recv_timeout(pause) {
                 Ok(batch) => batch,
-                Err(TryRecvError::Empty) if grows => {
-                    grows = self.db.lay_out_log();
+                // Nobody waits, so a piece of the log may be laid out; who comes meanwhile waits for no more than that.
+                Err(RecvTimeoutError::Timeout) => {
+                    grows = grows && self.db.lay_out_log();
                     continue;
                 }
-                Err(TryRecvError::Empty) => match batches.recv() {
-                    Ok(batch) => batch,
-                    Err(RecvError) => break,
-                },
-                Err(TryRecvError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => break,
             };
             let outcome = self.write(&batch);
             let result = match &outcome {
