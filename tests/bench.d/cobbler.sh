@@ -50,7 +50,7 @@ bench_cobbler() {
         "${on_server[@]}" "$server" --config "$state/cordwainer.toml" --state "$state/state" apply "$work/many.toml" >/dev/null
         echo $((($(date +%s%N) - begun) / 1000000)) | awk '{ print $1 / 1000 }' >"$work/cobbler.apply.ours"
     }
-    row "get_systems of $systems" s less "$peer" 'the whole structs, read by the client' "$work/cobbler.systems.ours" "$work/cobbler.systems.cobbler"
+    row "get_systems of $systems" s less "$peer" 'the whole structs, to the last byte' "$work/cobbler.systems.ours" "$work/cobbler.systems.cobbler"
     applied
     row "$systems systems added at once" s less "$peer" 'ours: one document by apply, durable and served; Cobbler knows only the calls of the first row' \
         "$work/cobbler.apply.ours" "$work/cobbler.add.cobbler" - '' 100
