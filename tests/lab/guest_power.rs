@@ -164,6 +164,7 @@ fn agents_initrd(modules: &super::guest_modules::Modules) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "long: a kernel starts under emulation"]
 fn a_guests_agent_powers_it_off() {
     let test = "a_guests_agent_powers_it_off";
     if !ready(test) || !need::all(test, &[&[AGENT]]) {
