@@ -460,7 +460,7 @@ fn an_images_file_is_served_and_what_is_not_for_machines_is_not() {
     for words in [
         "image gone cannot be booted: ",
         "image own cannot be booted: ",
-        "where the server keeps its databases and its key",
+        "is one that the server keeps to itself",
     ] {
         assert!(check.contains(words), "no {words} in {check}");
     }
