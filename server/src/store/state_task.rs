@@ -333,9 +333,8 @@ impl Worker {
         let before = self.live.read_only.then(|| self.live.installs.clone());
         let commit = job(&mut self.live, now);
         let writes = !commit.rows.is_empty();
-        // An OFFER promises nothing that must survive. Another answer without rows repeats one whose row may be on its way, and waits for
-        // it; where nothing is on its way, all that it rests on is on disk and shown.
-        if !writes && (discover || (self.writing.is_none() && self.has_nothing_to_write())) {
+        if discover && !writes {
+            // An OFFER promises nothing that must survive. An ACK without rows repeats one whose row may be on its way: it waits.
             (commit.then)(Ok(()));
             return;
         }
