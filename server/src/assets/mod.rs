@@ -3,7 +3,6 @@
 //! Pure. `watch` is the only reader; it looks again when something changes and publishes a new snapshot.
 
 mod glob;
-mod private;
 pub mod watch;
 
 pub use glob::matches as glob_matches;

@@ -8,7 +8,8 @@
     reason = "IO: looks at the folders that hold loaders, templates and trees, and opens kernels to see that they can be read"
 )]
 
-use super::private::{PRIVATE, Private};
+mod private;
+
 use super::{Asset, Assets, Compiled, ImageFile, Media, SignatureFacts, Template, VersionedArgs};
 use crate::config::Config;
 use crate::distro::library::Library;
@@ -18,6 +19,7 @@ use crate::inventory::Inventory;
 use crate::model::{Distro, Image, Name};
 use include_dir::{Dir, DirEntry, include_dir};
 use nix::errno::Errno;
+use private::{PRIVATE, Private};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::Metadata;

@@ -1,8 +1,8 @@
-//! What is never sent to anyone, whatever path an object names: the databases and the key, the configuration and the templates. IO: asks where a
-//! path really leads.
+//! What is never sent to anyone, whatever path an object names: the databases and the key, the configuration and the templates.
 //!
 //! An admin may err, and who changes objects over the network is not root here. What is imported, and the public folder, lie in folders of
 //! the state folder, which may be sent.
+#![expect(clippy::disallowed_methods, reason = "IO: asks where a path really leads")]
 
 use crate::config::Config;
 use std::path::{Path, PathBuf};
